@@ -1,0 +1,184 @@
+"""Actors: whoever plays. A network needs only observations, a scripted agent the whole environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metta.agent.artifact import load_policy
+from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy, local_policy_file, resolve_policy_uri
+from metta.agent.policy_agent import PolicyAgent, State
+from metta.agent.sampling import greedy, sample_actions
+from metta.envs.interface import BatchedEnv
+from metta.errors import PolicyMismatchError
+
+Rows = NDArray[np.int64]
+
+
+class Actor(Protocol):
+    """Plays some or all agents of an environment: `reset` once, then `act` at every tick."""
+
+    key: str  # who it is, and which version: policy_key and policy_version of interfaces.md, section 4
+    version: int
+
+    def reset(self, env: BatchedEnv) -> None:
+        """Forget everything; `env` has just been reset. Raises PolicyMismatchError if this is no world for it."""
+
+    def act(self, env: BatchedEnv, rows: Rows | None = None) -> NDArray[np.int32]:
+        """Return the actions, int32 [n], of the agents in `rows` int64 [n]; of all N without it.
+
+        An agent whose episode ended in the last step is at the first observation of its next one.
+        """
+
+
+class PolicyActor:
+    """A network with its recurrent state, connected to one environment by a light copy of its own."""
+
+    def __init__(
+        self,
+        agent: PolicyAgent,
+        *,
+        key: str = "policy",
+        version: int = 0,
+        device: torch.device | str = "cpu",
+        sample: bool = True,
+        allow_missing_actions: bool = False,
+    ) -> None:
+        self.key = key
+        self.version = version
+        self.sample = sample
+        self._agent = agent
+        self._device = torch.device(device)
+        self._allow_missing_actions = allow_missing_actions
+        self._state: State = {}
+
+    def reset(self, env: BatchedEnv) -> None:
+        """Connect to `env`, with memory empty."""
+        self._agent = self._agent.connected_to(
+            env.space, env.action_names, self._device, allow_missing_actions=self._allow_missing_actions
+        )
+        self._state = {
+            name: tensor.to(self._device) for name, tensor in self._agent.initial_state(env.num_agents).items()
+        }
+        self._noise = np.zeros(env.num_agents, np.float32)
+        self._is_first = True
+
+    @torch.inference_mode()
+    def act(self, env: BatchedEnv, rows: Rows | None = None) -> NDArray[np.int32]:
+        """Sample with the environment's own noise: the same game wherever in the batch its world stands."""
+        chosen = None if rows is None else torch.from_numpy(rows)
+        pick = slice(None) if rows is None else rows
+        ended = env.terminals[pick] | env.truncations[pick]
+        reset = torch.from_numpy(np.ones_like(ended) if self._is_first else ended).to(self._device)
+        self._is_first = False
+        observations = torch.from_numpy(env.observations[pick]).to(self._device)
+        output = self._agent.step(observations, self._state_of(chosen), reset)
+        self._keep(output.state, chosen)
+        if not self.sample:
+            return greedy(output.logits).cpu().numpy().astype(np.int32)
+        noise = torch.from_numpy(env.action_noise(self._noise)[pick]).to(self._device)
+        return sample_actions(output.logits, noise)[0].cpu().numpy().astype(np.int32)
+
+    def _state_of(self, rows: Tensor | None) -> State:
+        if rows is None:
+            return self._state
+        return {name: tensor[rows] for name, tensor in self._state.items()}
+
+    def _keep(self, state: State, rows: Tensor | None) -> None:
+        if rows is None:
+            self._state = state
+            return
+        for name, tensor in state.items():
+            self._state[name][rows] = tensor
+
+
+class RandomActor:
+    """Every action as likely as any other."""
+
+    key = "random"
+    version = 0
+
+    def reset(self, env: BatchedEnv) -> None:
+        """Make room for the noise."""
+        self._noise = np.zeros(env.num_agents, np.float32)
+
+    def act(self, env: BatchedEnv, rows: Rows | None = None) -> NDArray[np.int32]:
+        """Choose by the environment's noise."""
+        noise = env.action_noise(self._noise).astype(np.float64)  # in float32 the product could round up to num_actions
+        actions = (noise * env.num_actions).astype(np.int32)
+        return actions if rows is None else actions[rows]
+
+
+class NoopActor:
+    """Does nothing."""
+
+    key = "noop"
+    version = 0
+
+    def reset(self, env: BatchedEnv) -> None:
+        """Find out which action does nothing."""
+        if "noop" not in env.action_names:
+            raise PolicyMismatchError(f"this world has no action noop; it has {', '.join(env.action_names)}")
+        self._noop = env.action_names.index("noop")
+
+    def act(self, env: BatchedEnv, rows: Rows | None = None) -> NDArray[np.int32]:
+        """Nothing, for everyone."""
+        return np.full(env.num_agents if rows is None else len(rows), self._noop, np.int32)
+
+
+class ScriptedActor:
+    """The world's yardstick agent: plans from what its agents have seen."""
+
+    key = "scripted"
+    version = 0
+
+    def reset(self, env: BatchedEnv) -> None:
+        """Build the scripted agent that fits this world."""
+        from metta.grid.scripted import make_scripted  # compiles path finding, which no network needs
+
+        compiled = getattr(env, "compiled", None)
+        if compiled is None:
+            raise PolicyMismatchError("mock://scripted plays grid worlds only")
+        self._scripted: Any = make_scripted(compiled, env.num_worlds)
+        self._is_first = True
+
+    def act(self, env: BatchedEnv, rows: Rows | None = None) -> NDArray[np.int32]:
+        """Forget the maps of worlds that have just begun, then plan for everyone."""
+        ended = (env.terminals | env.truncations).reshape(env.num_worlds, -1).any(axis=1)
+        self._scripted.reset(np.arange(env.num_worlds) if self._is_first else np.flatnonzero(ended))
+        self._is_first = False
+        actions: NDArray[np.int32] = self._scripted.act(env)
+        return actions if rows is None else actions[rows]
+
+
+MOCK_ACTORS: dict[str, type[RandomActor] | type[NoopActor] | type[ScriptedActor]] = {
+    "random": RandomActor,
+    "noop": NoopActor,
+    "scripted": ScriptedActor,
+}
+
+
+def load_policy_from_uri(
+    uri: str | ResolvedPolicy,
+    *,
+    data_dir: Path | str = DATA_DIR,
+    device: torch.device | str = "cpu",
+    allow_class: str | None = None,
+    sample: bool = True,
+) -> Actor:
+    """Open the policy that a URI names, ready to play.
+
+    Raises:
+        CheckpointError: nothing is there, or it cannot be read, is damaged or refused. A mock never takes its place.
+    """
+    policy = resolve_policy_uri(uri, data_dir=data_dir) if isinstance(uri, str) else uri
+    if policy.kind == "mock":
+        return MOCK_ACTORS[policy.policy_key]()
+    with local_policy_file(policy) as path:
+        agent = load_policy(path, allow_class=allow_class, device=device)
+    return PolicyActor(agent, key=policy.policy_key, version=policy.policy_version, device=device, sample=sample)

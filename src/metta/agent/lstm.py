@@ -1,0 +1,65 @@
+"""`lstm`: the same encoder before one LSTM layer, then heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State, reset_state
+from metta.envs.spaces import Space
+
+
+class LstmConfig(PolicyConfig):
+    """A recurrent policy."""
+
+    architecture: Literal["lstm"] = "lstm"
+    width: int = Field(64, ge=1, le=4096, description="of the encoder")
+    hidden: int = Field(128, ge=1, le=4096, description="of the LSTM")
+
+
+class LstmPolicy(PolicyAgent):
+    """relu of the encoder, LSTM, heads. The state is {"h": [N, hidden], "c": [N, hidden]}."""
+
+    config_class = LstmConfig
+
+    def __init__(self, config: LstmConfig, space: Space, action_names: Sequence[str]) -> None:
+        super().__init__(config, space, action_names, core_width=config.hidden)
+        self.hidden = config.hidden
+        self.lstm = nn.LSTM(config.width, config.hidden, batch_first=True)
+        for name, parameter in self.lstm.named_parameters():
+            if "weight" in name:
+                nn.init.orthogonal_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+        # The second quarter of the bias is the forget gate's: open at the start, so that gradients reach back.
+        nn.init.ones_(self.lstm.get_parameter("bias_ih_l0")[config.hidden : 2 * config.hidden])
+
+    def initial_state(self, batch: int) -> State:
+        """Nothing remembered."""
+        return {name: torch.zeros(batch, self.hidden, device=self.device) for name in ("h", "c")}
+
+    def core_step(self, encoded: Tensor, state: State) -> tuple[Tensor, State]:
+        """One tick."""
+        outputs, state = self._run(torch.relu(encoded).unsqueeze(1), state)
+        return outputs.squeeze(1), state
+
+    def core_sequence(self, encoded: Tensor, state: State, reset: Tensor) -> Tensor:
+        """All ticks between two resets anywhere in the batch in one fused call: few cuts, as episodes are long."""
+        encoded = torch.relu(encoded)
+        num_ticks = encoded.shape[1]
+        cuts = [tick for tick in reset.any(0).nonzero().flatten().tolist() if tick > 0]
+        pieces = []
+        for start, stop in zip([0, *cuts], [*cuts, num_ticks], strict=True):
+            outputs, state = self._run(encoded[:, start:stop], reset_state(state, reset[:, start]))
+            pieces.append(outputs)
+        return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]
+
+    def _run(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        outputs, (h, c) = self.lstm(
+            inputs, (state["h"].unsqueeze(0).contiguous(), state["c"].unsqueeze(0).contiguous())
+        )
+        return outputs, {"h": h.squeeze(0), "c": c.squeeze(0)}

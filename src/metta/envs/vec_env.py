@@ -1,0 +1,346 @@
+"""`VecEnv`: thousands of grid worlds stepped together, in fixed buffers, with same-step reset.
+
+A step is one compiled call for all worlds; Python looks only at worlds whose episode ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metta.envs.capacity import grow_state
+from metta.envs.noise import action_noise
+from metta.envs.plain import update_digest
+from metta.envs.spaces import TokenSpace
+from metta.envs.tasks import EpisodeEnd, Task, TaskSource, tasks_from_plain, tasks_to_plain
+from metta.errors import CheckpointError, ConfigError
+from metta.grid import CompiledWorld, WorldConfig, compile_world
+from metta.grid.compile import allocate_rules, check_compatible, write_rules_row
+from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
+from metta.grid.rng import PURPOSE_STAGGER, random_below
+from metta.grid.world import WORLD_STEP, Sizes, State, allocate_state, largest
+
+MAX_KNOWN_CONFIGS = 1024  # config objects whose compiled world is remembered by identity
+
+
+class VecEnv:
+    """A `BatchedEnv` of grid worlds (interface.py says what each attribute is).
+
+    E worlds of A agents, N = E * A rows; row `world * A + agent`. `layout` is a world whose resources, features,
+    actions, number of agents and window all others share; without it, the first task's world. `stagger` shortens
+    each world's first episode to a length drawn from its seed, so that training worlds do not end all at once.
+    `threads` changes the speed alone.
+
+    The buffers are written in place by `reset` and `step`: copy what must last. Raises ConfigError for worlds that
+    do not compile or cannot be played side by side.
+    """
+
+    def __init__(
+        self,
+        task_source: TaskSource,
+        *,
+        num_worlds: int,
+        threads: int = 1,
+        stagger: bool = False,
+        layout: WorldConfig | None = None,
+    ) -> None:
+        for name, value in (("num_worlds", num_worlds), ("threads", threads)):
+            if value < 1:
+                raise ConfigError(f"{name}: given {value}, allowed is at least 1")
+        self.task_source = task_source
+        self.num_worlds = num_worlds
+        self.threads = threads
+        self.stagger = stagger
+        self._first_tasks: list[Task | None] | None = None
+        if layout is None:
+            self._first_tasks = self._next_first_tasks()
+            layout = next((task.config for task in self._first_tasks if task is not None), None)
+            if layout is None:
+                raise ConfigError("the task source has no task to begin with; give `layout`, a world like those to come")
+        self.compiled = compile_world(layout)
+        self.agents_per_world = layout.num_agents
+        self.num_agents = num_worlds * layout.num_agents
+        self.action_names = self.compiled.action_names
+        self.num_actions = len(self.action_names)
+        self.agent_stat_names = self.compiled.stat_names
+        self.resource_names = self.compiled.resource_names
+        self.space = token_space(self.compiled)
+        self._known: dict[int, tuple[WorldConfig, CompiledWorld]] = {}
+        self._compiled = [self.compiled] * num_worlds
+        self._tasks: list[Task | None] = [None] * num_worlds
+        self._episodes = np.zeros(num_worlds, np.int64)
+        self._staggered = np.zeros(num_worlds, np.bool_)
+        self._allocate(self.compiled.sizes)
+
+    def _allocate(self, sizes: Sizes) -> None:
+        # E worlds  A agents  N = E * A  K tokens
+        self.sizes = sizes
+        self.rules = allocate_rules(sizes, self.num_worlds)
+        self._use_state(allocate_state(sizes, self.num_worlds))
+        buffers = allocate_buffers(sizes, self.num_worlds)
+        self._buffers = buffers
+        self.observations = buffers.observations.reshape(self.num_agents, sizes.tokens, 3)
+        self.token_counts = buffers.token_counts.reshape(self.num_agents)
+        self.terminals = buffers.terminals.reshape(self.num_agents)
+        self.truncations = buffers.truncations.reshape(self.num_agents)
+        self.action_success = buffers.action_success.reshape(self.num_agents)
+        self.active = buffers.active
+        self.active[:] = False
+        self._has_idle = True
+        self._clear_finals()
+
+    def _use_state(self, state: State) -> None:
+        self.state = state
+        self.rewards: NDArray[np.float32] = state.rewards.reshape(self.num_agents)
+
+    # Playing
+
+    def reset(self) -> None:
+        """Begin a new episode in every world, numbered from 0; episodes under way are dropped without a report."""
+        tasks = self._first_tasks or self._next_first_tasks()
+        self._first_tasks = None
+        self._clear_finals()
+        self._episodes[:] = 0
+        for world, task in enumerate(tasks):
+            self._begin(world, task)
+        self._clear_idle_rows()
+
+    def step(self, actions: NDArray[np.int32]) -> None:
+        """Play one tick in every active world; `actions` int [N], any number (those that do not exist fail)."""
+        if len(self.final_index):
+            self._clear_finals()
+        if self._has_idle:
+            self._clear_idle_rows()
+        buffers = self._buffers
+        buffers.actions.reshape(self.num_agents)[:] = actions
+        step_worlds(self.rules, self.state, buffers, self.threads)
+        ended = (buffers.terminals[:, 0] | buffers.truncations[:, 0]).nonzero()[0]
+        if len(ended):
+            self._end_episodes(ended)
+
+    def action_noise(self, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Fill `out` float32 [N] with uniform numbers in [0, 1), keyed by (episode seed, tick, agent), and return it."""
+        action_noise(self.state.worlds, out)
+        return out
+
+    def set_observation_buffer(self, observations: NDArray[np.uint8], token_counts: NDArray[np.int32]) -> None:
+        """Let the next step or reset write into these arrays, which become `observations` and `token_counts`.
+
+        `observations` uint8 [N, K, 3], `token_counts` int32 [N], contiguous. The counts say how much of each row is
+        in use: what lies behind must be 255. Memory of unknown content needs counts of K at first.
+        """
+        for new, old in ((observations, self.observations), (token_counts, self.token_counts)):
+            assert new.shape == old.shape and new.dtype == old.dtype and new.flags.c_contiguous
+        shape = self._buffers.observations.shape
+        self._buffers = self._buffers._replace(
+            observations=observations.reshape(shape), token_counts=token_counts.reshape(shape[:2])
+        )
+        self.observations = observations
+        self.token_counts = token_counts
+
+    def compiled_world(self, world: int) -> CompiledWorld:
+        """Return the compiled world that `world` plays or played last."""
+        return self._compiled[world]
+
+    def task(self, world: int) -> Task | None:
+        """Return what `world` plays; None when it is idle."""
+        return self._tasks[world]
+
+    def close(self) -> None:
+        """Nothing is held outside of memory."""
+
+    # Saving
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return a copy of everything that decides how the games go on; `episode_ends` of the last step are not kept."""
+        return {
+            "sizes": list(self.sizes),
+            "state": {name: array.copy() for name, array in self.state._asdict().items()},
+            "buffers": {name: array.copy() for name, array in self._saved_buffers().items()},
+            "final_index": self.final_index.copy(),
+            "final_observation": self.final_observation.copy(),
+            "tasks": tasks_to_plain(self._tasks),
+            "task_source": self.task_source.state_dict(),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on where `snapshot` was taken, bit for bit. Raises CheckpointError when it was taken of other worlds."""
+        sizes = Sizes(*snapshot["sizes"])
+        tasks = tasks_from_plain(snapshot["tasks"])
+        self._check_snapshot(snapshot, sizes)
+        self.task_source.load_state_dict(snapshot["task_source"])
+        self._first_tasks = None
+        self._tasks = tasks
+        self._compiled = [self.compiled if task is None else self._compile(task.config) for task in tasks]
+        self._grow_rules(sizes)
+        self._use_state(State(**{name: array.copy() for name, array in snapshot["state"].items()}))
+        for name, array in self._saved_buffers().items():
+            array[...] = snapshot["buffers"][name]
+        self._has_idle = not self.active.all()
+        self.episode_ends = []
+        self.final_index = snapshot["final_index"].copy()
+        self.final_observation = snapshot["final_observation"].copy()
+
+    def hash(self) -> str:
+        """Return a digest of what `snapshot` holds."""
+        digest = hashlib.sha256()
+        update_digest(digest, self.snapshot())
+        return digest.hexdigest()
+
+    def _saved_buffers(self) -> dict[str, NDArray[Any]]:
+        return {
+            "observations": self.observations,
+            "token_counts": self.token_counts,
+            "terminals": self.terminals,
+            "truncations": self.truncations,
+            "action_success": self.action_success,
+            "active": self.active,
+            "episodes": self._episodes,
+            "staggered": self._staggered,
+        }
+
+    def _check_snapshot(self, snapshot: dict[str, Any], sizes: Sizes) -> None:
+        num_worlds = len(snapshot["tasks"]["worlds"])
+        if num_worlds != self.num_worlds:
+            raise CheckpointError(f"the snapshot is of {num_worlds} worlds, this environment has {self.num_worlds}")
+        expected = allocate_state(sizes, num_worlds)._asdict()
+        found = snapshot["state"]
+        for name, array in expected.items():
+            if name not in found or found[name].shape != array.shape or found[name].dtype != array.dtype:
+                raise CheckpointError(f"the snapshot's state was written by another version: {name} does not fit")
+        if snapshot["buffers"]["observations"].shape != self.observations.shape:
+            raise CheckpointError(
+                f"the snapshot holds observations of shape {snapshot['buffers']['observations'].shape}, "
+                f"this environment has {self.observations.shape}"
+            )
+
+    # Episodes
+
+    def _next_first_tasks(self) -> list[Task | None]:
+        return [self.task_source.next_task(world, 0) for world in range(self.num_worlds)]
+
+    def _begin(self, world: int, task: Task | None) -> None:
+        """Begin a world's next episode, or let it rest. Its flags and reward are cleared, its observations written."""
+        self._tasks[world] = task
+        self.active[world] = task is not None
+        self._staggered[world] = False
+        if task is None:
+            self._has_idle = True
+            return
+        compiled = self._compile(task.config)
+        self._compiled[world] = compiled
+        self._make_room(compiled.sizes)
+        end_at = task.config.max_steps
+        if self.stagger and self._episodes[world] == 0 and end_at > 0:
+            end_at = 1 + int(random_below(task.seed, 0, PURPOSE_STAGGER, 0, 0, end_at))
+            self._staggered[world] = end_at < task.config.max_steps
+        grid_map = compiled.build_map(task.seed)
+        reset_world(compiled, self.rules, self.state, self._buffers, world, grid_map, seed=task.seed, end_at=end_at)
+
+    def _end_episodes(self, ended: NDArray[np.int64]) -> None:
+        """Report the episodes of the worlds that ended, keep their last observations, and begin the next ones."""
+        A = self.agents_per_world
+        self.final_index = (ended[:, None] * A + np.arange(A)).ravel()
+        self.final_observation = self.observations[self.final_index]
+        for world in ended.tolist():
+            rows = slice(world * A, (world + 1) * A)
+            if self._staggered[world]:
+                self.truncations[rows] = True
+                self.terminals[rows] = False
+            end = self._episode_end(world)
+            self.episode_ends.append(end)
+            self.task_source.on_episode_end(end)
+            self._episodes[world] += 1
+            flags = [array[rows].copy() for array in (self.terminals, self.truncations, self.action_success)]
+            rewards = self.rewards[rows].copy()
+            self._begin(world, self.task_source.next_task(world, int(self._episodes[world])))
+            # the step's results stay beside the new episode's first observation
+            self.terminals[rows], self.truncations[rows], self.action_success[rows] = flags
+            self.rewards[rows] = rewards
+            if not self.active[world]:
+                self.observations[rows] = 255
+                self.token_counts[rows] = 0
+
+    def _episode_end(self, world: int) -> EpisodeEnd:
+        task, state, compiled = self._tasks[world], self.state, self._compiled[world]
+        assert task is not None
+        world_stats = state.world_stats[world, : len(compiled.world_stat_names)].tolist()
+        return EpisodeEnd(
+            world=world,
+            task=task,
+            length=int(state.worlds[world, WORLD_STEP]),
+            truncated=bool(self.truncations[world * self.agents_per_world]),
+            staggered=bool(self._staggered[world]),
+            agent_stats=self._agent_stats(world),
+            rewards=state.episode_rewards[world].copy(),
+            inventory=state.inventory[world].copy(),
+            world_stats={name: float(n) for name, n in zip(compiled.world_stat_names, world_stats, strict=True)},
+        )
+
+    def _agent_stats(self, world: int) -> NDArray[np.int32]:
+        """Return a world's statistics [A, S] in the columns of `agent_stat_names`; what it does not count is 0."""
+        names, stats = self._compiled[world].stat_names, self.state.stats[world]
+        if names == self.agent_stat_names:
+            return stats[:, : len(names)].copy()
+        column = {name: i for i, name in enumerate(names)}
+        result = np.zeros((self.agents_per_world, len(self.agent_stat_names)), np.int32)
+        for i, name in enumerate(self.agent_stat_names):
+            if name in column:
+                result[:, i] = stats[:, column[name]]
+        return result
+
+    def _compile(self, config: WorldConfig) -> CompiledWorld:
+        """Return the compiled world of a config object, checked against the layout; the object is known by identity."""
+        known = self._known.get(id(config))
+        if known is not None:
+            return known[1]
+        compiled = compile_world(config)
+        if compiled is not self.compiled:
+            check_compatible(self.compiled, compiled)
+        if len(self._known) >= MAX_KNOWN_CONFIGS:
+            self._known.clear()
+        self._known[id(config)] = config, compiled  # holding the object keeps its identity its own
+        return compiled
+
+    def _make_room(self, sizes: Sizes) -> None:
+        sizes = largest(self.sizes, sizes)
+        if sizes != self.sizes:
+            self._grow_rules(sizes)
+            self._use_state(grow_state(self.state, self.rules, sizes))
+
+    def _grow_rules(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.rules = allocate_rules(sizes, self.num_worlds)
+        for world, compiled in enumerate(self._compiled):
+            write_rules_row(self.rules, world, compiled)
+        self._buffers = self._buffers._replace(pools=allocate_buffers(sizes, self.num_worlds).pools)
+
+    def _clear_finals(self) -> None:
+        self.episode_ends: list[EpisodeEnd] = []
+        self.final_index: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.final_observation: NDArray[np.uint8] = np.zeros((0, self.sizes.tokens, 3), np.uint8)
+
+    def _clear_idle_rows(self) -> None:
+        """Let the rows of worlds without a task say nothing."""
+        self._has_idle = not self.active.all()
+        if self._has_idle:
+            idle = np.repeat(~self.active, self.agents_per_world)
+            self.observations[idle] = 255
+            for array in (self.token_counts, self.rewards, self.terminals, self.truncations, self.action_success):
+                array[idle] = 0
+
+
+def token_space(compiled: CompiledWorld) -> TokenSpace:
+    """Return the space of what an agent of this world sees."""
+    observation = compiled.config.observation
+    return TokenSpace(
+        num_tokens=observation.num_tokens,
+        height=observation.height,
+        width=observation.width,
+        features=compiled.features,
+        object_types=dict(compiled.object_types),
+        action_names=compiled.action_names,
+    )

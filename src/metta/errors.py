@@ -1,0 +1,59 @@
+"""The user's mistakes: every error that a person can cause and mend has a class here.
+
+The command line prints the message alone and exits with `exit_code`; programmers' mistakes stay assertions.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MettaError(Exception):
+    """A mistake the user can mend. The message says what is wrong, what was given, what is allowed, and a hint."""
+
+    exit_code = 1
+
+
+class ConfigError(MettaError):
+    """A configuration that cannot be built: an unknown key, a bad value, numbers that do not fit."""
+
+    exit_code = 2
+
+
+class MapError(ConfigError):
+    """A map that cannot be built or does not fit its world."""
+
+
+class CheckpointError(MettaError):
+    """A checkpoint or policy file that cannot be read, is damaged, or is refused."""
+
+
+class PolicyMismatchError(MettaError):
+    """A policy that cannot play in a world: other actions, another observation space."""
+
+
+class RunError(MettaError):
+    """A run name that is refused, a run that does not exist, or one that another process holds."""
+
+
+class ReplayError(MettaError):
+    """A replay file that cannot be read, is damaged, or is of another format."""
+
+
+class StatsError(MettaError):
+    """A statistics database that cannot be read, is newer than this program, or a query that is refused."""
+
+
+class SuiteError(ConfigError):
+    """An evaluation suite or simulation that does not exist or is named twice."""
+
+
+class TrainingError(MettaError):
+    """Training cannot go on: a loss became NaN, the disk is full."""
+
+
+def nearest(name: str, allowed: Iterable[str], *, count: int = 3) -> str:
+    """Return ` (did you mean a, b?)` for the names closest to `name`, or an empty text when none is close."""
+    close = difflib.get_close_matches(name, list(allowed), n=count, cutoff=0.5)
+    return f" (did you mean {', '.join(close)}?)" if close else ""

@@ -1,0 +1,246 @@
+"""`EvalStatsDB`: how good was that? Averages over agents and episodes of a statistics file, and any other question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pandas as pd
+
+from metta.agent import checkpoints
+from metta.errors import StatsError, nearest
+from metta.eval.reward_summary import EvalRewardSummary
+from metta.eval.statistics import Summary, summarize
+from metta.sim import SimulationStatsDB, parse_policy_uri
+
+# A filter: column or episode attribute -> a value, or several of which one must match; or a condition in SQL.
+Filter = Mapping[str, Any] | str | None
+
+SCORE_METRIC = "score_metric"  # the episode attribute that names a simulation's own score
+
+_SAMPLES = "policy_simulation_agent_samples"
+_COLUMNS = ("sim_name", "sim_env", "simulation_id", "episode_id", "seed", "agent_id")
+
+
+class _Condition(NamedTuple):
+    """A piece of SQL over the samples view `s`, and its parameters."""
+
+    sql: str
+    parameters: list[Any]
+
+
+class EvalStatsDB(SimulationStatsDB):
+    """Answers about the policies of a statistics file (interfaces.md, section 4).
+
+    **How an average is made**: over all agent-episode pairs of the policy that recorded anything. A pair without the
+    metric counts 0; episodes that were asked for but never finished are not there and do not count. Without samples the
+    answer is None; an unknown metric over existing samples gives 0.0.
+
+    A policy is named by the path of its checkpoint, or of its run, and its epoch (`key_and_version`).
+    """
+
+    @staticmethod
+    def key_and_version(checkpoint_path: str | Path, epoch: int | None = None) -> tuple[str, int]:
+        """Return (policy key, version) = (run, epoch) of a checkpoint.
+
+        `checkpoint_path`: an agent file (`.../<run>/checkpoints/agent_epoch_<N>.pt`), its folder, a run's folder, a
+        run's name, `<run>:<epoch>`, `key:v<version>`, or `mock://<name>`. Raises StatsError if the path and `epoch`
+        say different epochs, or neither says one.
+        """
+        key, version = EvalStatsDB.split_policy(str(checkpoint_path))
+        if version is not None and epoch is not None and version != epoch:
+            raise StatsError(f"{checkpoint_path} is a checkpoint of epoch {version}, not of epoch {epoch}")
+        found = epoch if epoch is not None else version
+        if found is None:
+            raise StatsError(f"{checkpoint_path} does not say which epoch is meant; give an epoch")
+        return key, found
+
+    @staticmethod
+    def split_policy(text: str) -> tuple[str, int | None]:
+        """Return (run, epoch) as `key_and_version` reads them; the epoch is None where the text says none."""
+        if text.startswith("mock://"):
+            return text.removeprefix("mock://"), 0
+        key, version = parse_policy_uri(text)
+        if version is not None:
+            return key, version
+        path = re.sub(r"^\w+://", "", text)
+        if path.endswith(".pt"):
+            return checkpoints.key_and_version(path)
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if len(parts) > 1 and parts[-1] == "checkpoints":
+            parts.pop()
+        if not parts:
+            raise StatsError(f"{text!r} names no run")
+        run, colon, number = parts[-1].rpartition(":")
+        return (run, int(number)) if colon and number.isdigit() else (parts[-1], None)
+
+    def get_average_metric_by_filter(
+        self, metric: str, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
+    ) -> float | None:
+        """Return the mean of `metric` over the policy's samples, 0 where it is missing; None without samples.
+
+        `filter`: `{"sim_name": "arena/basic"}`, with any of sim_name, sim_env, simulation_id, episode_id, seed,
+        agent_id, or an episode attribute; several values are alternatives. Or a condition in SQL over those columns.
+        """
+        return self._aggregate("avg(value)", metric, checkpoint_path, epoch, filter)
+
+    def get_std_metric_by_filter(
+        self, metric: str, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
+    ) -> float | None:
+        """Return the population's standard deviation of `metric`, 0 where it is missing; None without samples."""
+        return self._aggregate("stddev_pop(value)", metric, checkpoint_path, epoch, filter)
+
+    def get_sum_metric_by_filter(
+        self, metric: str, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
+    ) -> float | None:
+        """Return the sum of `metric` over the policy's samples; None without samples."""
+        return self._aggregate("sum(value)", metric, checkpoint_path, epoch, filter)
+
+    def sample_count(self, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None) -> int:
+        """Return how many agent-episode pairs of the policy recorded anything."""
+        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
+        row = self.connection.execute(f"SELECT count(*) FROM {_SAMPLES} s WHERE {where.sql}", where.parameters).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def simulation_scores(
+        self, checkpoint_path: str | Path, epoch: int | None = None, metric: str = "reward"
+    ) -> dict[str, float]:
+        """Return simulation name -> mean of `metric`, as `get_average_metric_by_filter` makes it, sorted by name."""
+        where = self._where(self.key_and_version(checkpoint_path, epoch), None)
+        rows = self.connection.execute(
+            f"SELECT sim_name, avg(value) FROM ({_values(where.sql)}) GROUP BY sim_name ORDER BY sim_name",
+            [metric, *where.parameters],
+        ).fetchall()
+        return {str(name): float(value) for name, value in rows}
+
+    def get_scores(self, run: str | Path, epoch: int | None = None) -> EvalRewardSummary:
+        """Return the scores of a policy in every simulation that it played, each by the simulation's own metric."""
+        scores = {
+            name: self.simulation_scores(run, epoch, metric)[name]
+            for name, metric in self.score_metrics(run, epoch).items()
+        }
+        return EvalRewardSummary.from_simulation_scores(scores)
+
+    def score_metrics(self, checkpoint_path: str | Path, epoch: int | None = None) -> dict[str, str]:
+        """Return simulation name -> the metric that is its score (`SimulationConfig.score_metric`, else `reward`)."""
+        where = self._where(self.key_and_version(checkpoint_path, epoch), None)
+        rows = self.connection.execute(
+            f"""SELECT s.sim_name, coalesce(max(a.value), 'reward') FROM {_SAMPLES} s
+                LEFT JOIN episode_attributes a ON a.episode_id = s.episode_id AND a.attribute = '{SCORE_METRIC}'
+                WHERE {where.sql} GROUP BY s.sim_name ORDER BY s.sim_name""",
+            where.parameters,
+        ).fetchall()
+        return {str(name): str(metric) for name, metric in rows}
+
+    def episode_values(
+        self, metric: str, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
+    ) -> pd.DataFrame:
+        """Return a row an episode: sim_name, seed, value (mean over the policy's agents in it), agents.
+
+        Sorted by simulation and seed, so that two policies' rows can be paired.
+        """
+        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
+        return self.connection.execute(
+            f"""SELECT sim_name, seed, avg(value) AS value, count(*) AS agents FROM ({_values(where.sql)})
+                GROUP BY sim_name, seed ORDER BY sim_name, seed""",
+            [metric, *where.parameters],
+        ).df()
+
+    def summary(
+        self, metric: str, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
+    ) -> Summary | None:
+        """Return mean and interquartile mean with intervals over episodes, stratified by simulation; None: no samples."""
+        episodes = self.episode_values(metric, checkpoint_path, epoch, filter)
+        if episodes.empty:
+            return None
+        return summarize([group["value"].to_numpy() for _, group in episodes.groupby("sim_name")])
+
+    def episode_metrics(
+        self, metrics: Sequence[str], checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
+    ) -> pd.DataFrame:
+        """Return `episode_values` of many metrics: indexed by sim_name and seed, a column `agents` and one a metric."""
+        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
+        values = self.connection.execute(
+            f"""SELECT s.sim_name, s.seed, m.metric, sum(m.value) AS value
+                FROM {_SAMPLES} s JOIN agent_metrics m ON m.episode_id = s.episode_id AND m.agent_id = s.agent_id
+                WHERE {where.sql} AND m.metric IN (SELECT unnest(?)) GROUP BY ALL""",
+            [*where.parameters, list(metrics)],
+        ).df()
+        agents = self.connection.execute(
+            f"SELECT sim_name, seed, count(*) AS agents FROM {_SAMPLES} s WHERE {where.sql} GROUP BY ALL ORDER BY ALL",
+            where.parameters,
+        ).df()
+        table = values.pivot_table(index=["sim_name", "seed"], columns="metric", values="value", aggfunc="sum")
+        episodes = agents.set_index(["sim_name", "seed"])
+        filled = table.reindex(index=episodes.index, columns=list(metrics)).fillna(0.0)
+        return pd.concat([episodes, filled.div(episodes["agents"], axis=0)], axis=1)
+
+    def metric_names(self) -> list[str]:
+        """Return the names of all recorded metrics, sorted."""
+        rows = self.connection.execute("SELECT DISTINCT metric FROM agent_metrics ORDER BY metric").fetchall()
+        return [str(row[0]) for row in rows]
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return the answer to one question in SQL. It can neither change anything nor see any other file.
+
+        `parameters` fill `?` or `$name`. Raises StatsError for anything but one statement that reads, and for mistakes.
+        """
+        try:
+            statements = duckdb.extract_statements(sql)
+            if len(statements) != 1:
+                raise StatsError(f"one statement at a time is allowed, {len(statements)} were given")
+            if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+                raise StatsError(f"only questions are allowed (SELECT), this is {statements[0].type.name}")
+            return self.connection.execute(statements[0], parameters).df()
+        except duckdb.PermissionException as error:
+            raise StatsError(f"the query is refused: it may read nothing but this database ({_first(error)})") from error
+        except duckdb.Error as error:
+            raise StatsError(f"the query cannot be answered: {error}") from error
+
+    def _aggregate(
+        self, aggregate: str, metric: str, checkpoint_path: str | Path, epoch: int | None, filter: Filter
+    ) -> float | None:
+        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
+        row = self.connection.execute(
+            f"SELECT {aggregate} FROM ({_values(where.sql)})", [metric, *where.parameters]
+        ).fetchone()
+        return None if row is None or row[0] is None else float(row[0])
+
+    def _where(self, policy: tuple[str, int], filter: Filter) -> _Condition:
+        condition = _Condition("s.policy_key = ? AND s.policy_version = ?", list(policy))
+        if isinstance(filter, str):
+            return _Condition(f"{condition.sql} AND ({filter})", condition.parameters)
+        for name, value in (filter or {}).items():
+            values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+            marks = ", ".join("?" * len(values)) or "NULL"
+            if name in _COLUMNS:
+                condition = _Condition(f"{condition.sql} AND s.{name} IN ({marks})", [*condition.parameters, *values])
+                continue
+            self._check_attribute(name)
+            sql = f"""{condition.sql} AND s.episode_id IN
+                      (SELECT episode_id FROM episode_attributes WHERE attribute = ? AND value IN ({marks}))"""
+            condition = _Condition(sql, [*condition.parameters, name, *map(str, values)])
+        return condition
+
+    def _check_attribute(self, name: str) -> None:
+        rows = self.connection.execute("SELECT DISTINCT attribute FROM episode_attributes").fetchall()
+        allowed = [*_COLUMNS, *sorted(row[0] for row in rows)]
+        if name not in allowed:
+            raise StatsError(f"no filter is called {name!r}; there are {', '.join(allowed)}{nearest(name, allowed)}")
+
+
+def _values(where: str) -> str:
+    """Return SQL that gives every sample and its value of one metric (the first parameter), 0 where it is missing."""
+    return f"""
+        WITH recorded AS (SELECT episode_id, agent_id, value FROM agent_metrics WHERE metric = ?)
+        SELECT s.sim_name, s.seed, s.episode_id, s.agent_id, coalesce(r.value, 0.0) AS value
+        FROM {_SAMPLES} s LEFT JOIN recorded r ON r.episode_id = s.episode_id AND r.agent_id = s.agent_id
+        WHERE {where}"""
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,83 @@
+"""The learning curve of a run: what training measured, from `metrics.jsonl`, and what evaluations found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metta.eval.statistics import Interval, Values, mean_interval
+
+_BINS = 60  # points of a drawn curve
+
+
+class Point(NamedTuple):
+    """A mean with its interval, at a moment of training."""
+
+    agent_steps: float
+    minutes: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A run as it is drawn."""
+
+    label: str
+    training: Sequence[Point]
+    evaluations: Sequence[Point] = ()
+
+    def last(self) -> Point | None:
+        """Return the latest point; None of an empty curve."""
+        return max((*self.training, *self.evaluations), key=lambda point: point.agent_steps, default=None)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run's epochs: arrays float64 [epochs], ascending; `values` is NaN where no episode ended in the epoch."""
+
+    epochs: NDArray[np.int64]
+    agent_steps: Values
+    minutes: Values  # of the whole run, evaluations included
+    values: Values  # mean over the agents of the episodes that ended in the epoch
+
+    def at_epoch(self, epoch: int) -> tuple[float, float] | None:
+        """Return (agent steps, minutes) at the end of an epoch; None if the file does not know it."""
+        index = int(np.searchsorted(self.epochs, epoch))
+        if index == len(self.epochs) or self.epochs[index] != epoch:
+            return None
+        return float(self.agent_steps[index]), float(self.minutes[index])
+
+    def binned(self) -> list[Point]:
+        """Return at most 60 points: the mean over neighbouring epochs, with its bootstrap interval."""
+        known = np.flatnonzero(~np.isnan(self.values))
+        points = []
+        for part in np.array_split(known, min(_BINS, len(known)) or 1):
+            if len(part):
+                interval = mean_interval([self.values[part]])
+                points.append(Point(self.agent_steps[part].mean(), self.minutes[part].mean(), interval))
+        return points
+
+
+def read_training(run_dir: Path, *, metric: str) -> Training:
+    """Return a run's epochs from its `metrics.jsonl`; empty if there is none. A last line that was cut off is left out.
+
+    `metric` is a name of metrics.jsonl, such as `overview/hearts`.
+    """
+    rows = []
+    path = run_dir / "metrics.jsonl"
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if not line.endswith("\n"):
+                    break
+                found = json.loads(line)
+                seconds, value = found["metric/total_time"], found.get(metric, float("nan"))
+                rows.append((found["metric/epoch"], found["metric/agent_step"], seconds / 60, value))
+    table = np.array(rows, np.float64).reshape(-1, 4)
+    return Training(table[:, 0].astype(np.int64), *table[:, 1:].T)

@@ -1,0 +1,165 @@
+"""`PolicyEvaluator`: plays a suite with a policy, keeps every episode, and says how good that was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from metta.agent import Actor, PolicyActor, PolicyAgent, load_policy_from_uri
+from metta.agent.checkpoints import DATA_DIR
+from metta.eval.reward_summary import EvalRewardSummary
+from metta.eval.statistics import Interval, summarize
+from metta.eval.suites import Suite, named_suite
+from metta.sim import Simulation, SimulationConfig, SimulationResult, SimulationStatsDB
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationScore:
+    """How a policy did in one simulation."""
+
+    name: str
+    metric: str  # the score's name
+    mean: Interval
+    iqm: Interval
+    episodes: int
+    missing_episodes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResults:
+    """What an evaluation found. A simulation of which no episode was finished has no score."""
+
+    policy_key: str
+    policy_version: int
+    scores: EvalRewardSummary
+    replay_urls: dict[str, list[str]]  # simulation -> addresses
+    missing_episodes: int
+    simulations: dict[str, SimulationScore] = field(default_factory=dict)
+    seconds: float = 0.0
+    agent_steps: int = 0
+
+
+class PolicyEvaluator:
+    """Plays a suite; used by training, by `metta evaluate` and by the service."""
+
+    def __init__(
+        self,
+        suite: Suite | str | Sequence[SimulationConfig],
+        *,
+        device: torch.device | str = "cpu",
+        replay_dir: str | None = None,
+        stats_uri: str | None = None,
+        threads: int = 1,
+        num_worlds: int | None = None,
+        record_episodes: int = 1,
+        data_dir: str = DATA_DIR,
+    ) -> None:
+        """Prepare to evaluate.
+
+        `suite`: one, its name, or its simulations. `device` cpu, cuda or auto: for policies given as an address.
+        `replay_dir`: folder or address for replays of each simulation's first `record_episodes` episodes; None: none.
+        `stats_uri`: the statistics file that episodes are merged into; None: none. `data_dir`: where runs are looked
+        up. Raises SuiteError for an unknown suite or two simulations of one name.
+        """
+        self.suite = _suite(suite)
+        self._device = _device(device)
+        self._replay_dir, self._stats_uri = replay_dir, stats_uri
+        self._threads, self._num_worlds, self._record_episodes = threads, num_worlds, record_episodes
+        self._data_dir = data_dir
+
+    def evaluate(
+        self, policy: PolicyAgent | Actor | str, run: str | None = None, epoch: int | None = None
+    ) -> EvalResults:
+        """Play every simulation; what was played is kept even if a later one fails.
+
+        `policy`: a network as it is in memory, anything that acts, or an address. `run` and `epoch` are the policy's
+        name and version; if not given, what its address or actor says. Raises CheckpointError if the address cannot be
+        loaded, PolicyMismatchError if the policy cannot play in a world.
+        """
+        actor = self._actor(policy)
+        key, version = run or actor.key, actor.version if epoch is None else epoch
+        results: list[SimulationResult] = []
+        with ExitStack() as stack:
+            database = stack.enter_context(SimulationStatsDB()) if self._stats_uri is not None else None
+            if database is not None:
+                stack.callback(lambda: database.export(str(self._stats_uri)) if results else None)
+            for config in self.suite.simulations:
+                result = self._simulation(config, actor, key, version).run()
+                results.append(result)
+                if database is not None:
+                    database.add(result.rows)
+        return self._results(results, key, version)
+
+    def _simulation(self, config: SimulationConfig, actor: Actor, key: str, version: int) -> Simulation:
+        npc = None
+        if config.npc_policy_uri is not None:
+            npc = load_policy_from_uri(config.npc_policy_uri, data_dir=self._data_dir, device=self._device)
+        return Simulation(
+            config,
+            actor,
+            policy_key=key,
+            policy_version=version,
+            npc=npc,
+            threads=self._threads,
+            num_worlds=self._num_worlds,
+            replay_dir=self._replay_dir,
+            record_episodes=self._record_episodes,
+        )
+
+    def _actor(self, policy: PolicyAgent | Actor | str) -> Actor:
+        if isinstance(policy, str):
+            return load_policy_from_uri(policy, data_dir=self._data_dir, device=self._device)
+        if isinstance(policy, PolicyAgent):
+            return PolicyActor(policy, device=next(policy.parameters()).device)
+        return policy
+
+    def _results(self, results: Sequence[SimulationResult], key: str, version: int) -> EvalResults:
+        scores = [
+            simulation_score(config, result)
+            for config, result in zip(self.suite.simulations, results, strict=True)
+            if result.rows.episodes
+        ]
+        return EvalResults(
+            policy_key=key,
+            policy_version=version,
+            scores=EvalRewardSummary.from_simulation_scores({score.name: score.mean.value for score in scores}),
+            replay_urls={result.rows.name: result.replay_urls for result in results},
+            missing_episodes=sum(result.missing_episodes for result in results),
+            simulations={score.name: score for score in scores},
+            seconds=sum(result.seconds for result in results),
+            agent_steps=sum(result.agent_steps for result in results),
+        )
+
+
+def simulation_score(config: SimulationConfig, result: SimulationResult) -> SimulationScore:
+    """Return the score of a simulation with at least one finished episode: over the policy's own agents."""
+    column = list(result.rows.metric_names).index(config.score())
+    episodes = [episode.metrics[episode.policies == 0, column].mean() for episode in result.rows.episodes]
+    summary = summarize([np.array(episodes)])
+    return SimulationScore(
+        name=config.name,
+        metric=config.score(),
+        mean=summary.mean,
+        iqm=summary.iqm,
+        episodes=summary.episodes,
+        missing_episodes=result.missing_episodes,
+    )
+
+
+def _suite(suite: Suite | str | Sequence[SimulationConfig]) -> Suite:
+    if isinstance(suite, str):
+        return named_suite(suite)
+    return suite if isinstance(suite, Suite) else Suite(name="suite", simulations=list(suite))
+
+
+def _device(device: torch.device | str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)

@@ -1,0 +1,87 @@
+"""Suites: named lists of simulations. A suite's hash tells whether two scores were won on the same games."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from pydantic import field_validator
+
+from metta.config import Config
+from metta.errors import SuiteError, nearest
+from metta.grid import WorldConfig
+from metta.grid.worlds import arena, easy_arena, navigation, navigation_suite
+from metta.sim import SimulationConfig
+
+
+class Suite(Config):
+    """Simulations that are scored together."""
+
+    name: str
+    simulations: list[SimulationConfig]
+
+    @field_validator("simulations")
+    @classmethod
+    def _check_names(cls, simulations: list[SimulationConfig]) -> list[SimulationConfig]:
+        """Keep copies of our own, and refuse two of one name."""
+        names = [simulation.name for simulation in simulations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SuiteError(f"a suite's simulations need different names; given twice: {', '.join(twice)}")
+        return [simulation.model_copy(deep=True) for simulation in simulations]
+
+    @property
+    def hash(self) -> str:
+        """A hash of everything that is played: worlds, seeds, numbers of episodes, opponents."""
+        return hashlib.sha256(self.model_dump_json(exclude={"name"}).encode()).hexdigest()[:12]
+
+
+def world_suite(world: WorldConfig, *, name: str, episodes: int = 64) -> Suite:
+    """Return a suite of one world; `name` is category/simulation."""
+    simulation = SimulationConfig(name=name, world=world, num_episodes=episodes)
+    return Suite(name=name.split("/", maxsplit=1)[0], simulations=[simulation])
+
+
+def named_suite(name: str, *, episodes: int | None = None) -> Suite:
+    """Return a new copy of the suite called `name`; `episodes` replaces each simulation's own number.
+
+    Raises SuiteError, with the nearest names, if there is none.
+    """
+    if name not in SUITES:
+        raise SuiteError(f"there is no suite {name!r}; there are {', '.join(SUITES)}{nearest(name, SUITES)}")
+    suite = SUITES[name]()
+    if episodes is not None:
+        for simulation in suite.simulations:
+            simulation.num_episodes = episodes
+    return suite
+
+
+def _worlds(name: str, worlds: dict[str, WorldConfig], *, episodes: dict[str, int] | None = None) -> Suite:
+    simulations = [
+        SimulationConfig(name=simulation, world=world, num_episodes=(episodes or {}).get(simulation, 64))
+        for simulation, world in worlds.items()
+    ]
+    return Suite(name=name, simulations=simulations)
+
+
+def _arena() -> Suite:
+    return _worlds("arena", {"arena/basic": arena(combat=False), "arena/combat": arena(combat=True)})
+
+
+def _easy_arena() -> Suite:
+    worlds = {"arena_easy/basic": easy_arena(combat=False), "arena_easy/combat": easy_arena(combat=True)}
+    return _worlds("arena_basic_easy_shaped", worlds)
+
+
+def _navigation() -> Suite:
+    """32 seeds of the training terrain, a map each, and 8 mazes and rooms by name, each one map."""
+    maps = {name: world for name, world in navigation_suite().items() if not name.startswith("terrain")}
+    worlds = {f"navigation/{name}": world for name, world in {"terrain": navigation(), **maps}.items()}
+    return _worlds("navigation", worlds, episodes=dict.fromkeys(worlds, 16) | {"navigation/terrain": 32})
+
+
+SUITES: dict[str, Callable[[], Suite]] = {
+    "arena": _arena,
+    "arena_basic_easy_shaped": _easy_arena,
+    "navigation": _navigation,
+}

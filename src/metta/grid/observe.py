@@ -1,0 +1,201 @@
+"""Observations: what each agent sees, as tokens (world.md, section 5).
+
+Nine tenths of a tick are spent here. The cells of the window that hold something come as bits out of `occupancy`; the
+bits are brought into the order of observation; then the ready-made tokens of each thing (rules/looks.py) are copied
+and their place bytes filled in, eight tokens at a time. The plain version stands in tests/grid/.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metta.grid.jit import rule, trailing_zeros
+from metta.grid.rules.looks import (
+    FEATURE_COMPLETION,
+    FEATURE_LAST_ACTION,
+    FEATURE_LAST_ACTION_ARG,
+    FEATURE_LAST_REWARD,
+    FEATURE_RESOURCE_REWARDS,
+    FEATURE_VISITS,
+)
+from metta.grid.ruleset import (
+    RULE_MAX_STEPS,
+    RULE_NUM_TOKENS,
+    RULE_SHOW_COMPLETION,
+    RULE_SHOW_LAST_ACTION,
+    RULE_SHOW_LAST_REWARD,
+    RULE_SHOW_RESOURCE_REWARDS,
+    RULE_SHOW_VISITS,
+    RULE_WINDOW_HEIGHT,
+    RULE_WINDOW_WIDTH,
+    TEMPLATE_RESOURCE_REWARDS,
+    Buffers,
+    Rules,
+)
+from metta.grid.stats import TOKENS_DROPPED, TOKENS_FREE_SPACE, TOKENS_WRITTEN
+from metta.grid.world import (
+    AGENT_LAST_ACTION,
+    AGENT_POSITION,
+    AGENT_TEMPLATE,
+    CELL_FIRST_OBJECT,
+    WORLD_STEP,
+    WORLD_STRIDE,
+    State,
+)
+
+EMPTY_BYTE = 255
+
+
+@rule
+def observe(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Write the observations of all agents of a world, and count tokens."""
+    num_tokens = int(rules.world[e, RULE_NUM_TOKENS])
+    completion = completion_value(rules, state, e)
+    written = 0
+    dropped = 0
+    for a in range(state.agents.shape[1]):
+        n = write_globals(rules, state, buffers, e, a, completion)
+        n = write_window(rules, state, buffers, e, a, n)
+        dropped += max(n - num_tokens, 0)
+        n = min(n, num_tokens)
+        clear_tail(buffers, e, a, n, num_tokens)
+        written += n
+    state.world_stats[e, TOKENS_WRITTEN] += written
+    state.world_stats[e, TOKENS_DROPPED] += dropped
+    state.world_stats[e, TOKENS_FREE_SPACE] += state.agents.shape[1] * num_tokens - written
+
+
+@rule
+def completion_value(rules: Rules, state: State, e: int) -> int:
+    """Return how much of the episode is over, in 255ths, rounded; 0 when endless."""
+    max_steps = int(rules.world[e, RULE_MAX_STEPS])
+    if max_steps == 0:
+        return 0
+    return min((510 * int(state.worlds[e, WORLD_STEP]) + max_steps) // (2 * max_steps), 255)
+
+
+@rule
+def reward_value(reward: float) -> int:
+    """Return 100 * reward in float32, rounded half away from zero, modulo 256; 0 where that cannot be said."""
+    hundredfold = np.float64(np.float32(100.0) * np.float32(reward))
+    size = np.abs(hundredfold)
+    if not size < 2147483648.0:  # float32 has no odd multiples of 256 there; also infinities and NaN
+        return 0
+    rounded = int(np.floor(size + 0.5))
+    return (rounded if hundredfold >= 0 else -rounded) & 255
+
+
+@rule
+def put_token(buffers: Buffers, e: int, a: int, n: int, limit: int, place: int, feature: int, value: int) -> int:
+    """Write one token if there is room; return the number of tokens that wanted to be written."""
+    if n < limit:
+        buffers.observations[e, a, 3 * n] = place
+        buffers.observations[e, a, 3 * n + 1] = feature
+        buffers.observations[e, a, 3 * n + 2] = value
+    return n + 1
+
+
+@rule
+def write_globals(rules: Rules, state: State, buffers: Buffers, e: int, a: int, completion: int) -> int:
+    """Write the global tokens in order of their ids, all placed at the centre; return their number."""
+    limit = int(rules.world[e, RULE_NUM_TOKENS])
+    place = (int(rules.world[e, RULE_WINDOW_HEIGHT]) >> 1) * 16 + (int(rules.world[e, RULE_WINDOW_WIDTH]) >> 1)
+    n = 0
+    if rules.world[e, RULE_SHOW_COMPLETION]:
+        n = put_token(buffers, e, a, n, limit, place, FEATURE_COMPLETION, completion)
+    if rules.world[e, RULE_SHOW_LAST_ACTION]:
+        action = int(state.agents[e, a, AGENT_LAST_ACTION]) & 255
+        n = put_token(buffers, e, a, n, limit, place, FEATURE_LAST_ACTION, action)
+        n = put_token(buffers, e, a, n, limit, place, FEATURE_LAST_ACTION_ARG, 0)
+    if rules.world[e, RULE_SHOW_LAST_REWARD]:
+        n = put_token(buffers, e, a, n, limit, place, FEATURE_LAST_REWARD, reward_value(state.rewards[e, a]))
+    if rules.world[e, RULE_SHOW_RESOURCE_REWARDS]:
+        mask = int(rules.templates[e, int(state.agents[e, a, AGENT_TEMPLATE]), TEMPLATE_RESOURCE_REWARDS])
+        n = put_token(buffers, e, a, n, limit, place, FEATURE_RESOURCE_REWARDS, mask)
+    if rules.world[e, RULE_SHOW_VISITS]:
+        n = write_visits(state, buffers, e, a, n, limit, place)
+    return n
+
+
+@rule
+def write_visits(state: State, buffers: Buffers, e: int, a: int, n: int, limit: int, place: int) -> int:
+    """Write how often the agent stood here, above, below, left and right, each up to 255."""
+    here = int(state.agents[e, a, AGENT_POSITION])
+    stride = int(state.worlds[e, WORLD_STRIDE])
+    n = put_token(buffers, e, a, n, limit, place, FEATURE_VISITS, min(int(state.visits[e, a, here]), 255))
+    n = put_token(buffers, e, a, n, limit, place, FEATURE_VISITS, min(int(state.visits[e, a, here - stride]), 255))
+    n = put_token(buffers, e, a, n, limit, place, FEATURE_VISITS, min(int(state.visits[e, a, here + stride]), 255))
+    n = put_token(buffers, e, a, n, limit, place, FEATURE_VISITS, min(int(state.visits[e, a, here - 1]), 255))
+    return put_token(buffers, e, a, n, limit, place, FEATURE_VISITS, min(int(state.visits[e, a, here + 1]), 255))
+
+
+@rule
+def write_window(rules: Rules, state: State, buffers: Buffers, e: int, a: int, n: int) -> int:
+    """Write the tokens of every thing in the window; return how many tokens there are, those without room too."""
+    height = int(rules.world[e, RULE_WINDOW_HEIGHT])
+    width = int(rules.world[e, RULE_WINDOW_WIDTH])
+    stride = int(state.worlds[e, WORLD_STRIDE])
+    corner = int(state.agents[e, a, AGENT_POSITION]) - (height >> 1) * stride - (width >> 1)
+    row_mask = (1 << width) - 1
+    first = 0  # four sets of 64 ranks
+    second = 0
+    third = 0
+    fourth = 0
+    for row in range(height):
+        start = corner + row * stride
+        bits = (int(state.occupancy[e, (start >> 4) + 1]) >> (start & 15)) & row_mask
+        while bits != 0:
+            rank = int(rules.window_ranks[e, row * width + trailing_zeros(bits)])
+            bits &= bits - 1
+            bit = 1 << (rank & 63)
+            if rank < 64:
+                first |= bit
+            elif rank < 128:
+                second |= bit
+            elif rank < 192:
+                third |= bit
+            else:
+                fourth |= bit
+    n = write_things(rules, state, buffers, e, a, corner, first, 0, n)
+    n = write_things(rules, state, buffers, e, a, corner, second, 64, n)
+    if height * width > 128:
+        n = write_things(rules, state, buffers, e, a, corner, third, 128, n)
+        n = write_things(rules, state, buffers, e, a, corner, fourth, 192, n)
+    return n
+
+
+@rule
+def write_things(
+    rules: Rules, state: State, buffers: Buffers, e: int, a: int, corner: int, ranks: int, first_rank: int, n: int
+) -> int:
+    """Write the tokens of the things at a set of 64 ranks; return the number of tokens so far."""
+    limit = int(rules.world[e, RULE_NUM_TOKENS])
+    stride = int(state.worlds[e, WORLD_STRIDE])
+    num_agents = state.agents.shape[1]
+    num_kinds = rules.kinds.shape[1]
+    while ranks != 0:
+        place = int(rules.window_places[e, first_rank + trailing_zeros(ranks)])
+        ranks &= ranks - 1
+        code = int(state.cells[e, corner + (place >> 4) * stride + (place & 15)])
+        if code < 0:
+            row = -code - 1
+        elif code < CELL_FIRST_OBJECT:
+            row = num_agents + code - 1
+        else:
+            row = num_agents + num_kinds + code - CELL_FIRST_OBJECT
+        size = int(state.look_sizes[e, row])
+        for t in range(size):
+            if n + t < limit:
+                buffers.observations[e, a, 3 * (n + t)] = place
+                buffers.observations[e, a, 3 * (n + t) + 1] = state.looks[e, row, 3 * t + 1]
+                buffers.observations[e, a, 3 * (n + t) + 2] = state.looks[e, row, 3 * t + 2]
+        n += size
+    return n
+
+
+@rule
+def clear_tail(buffers: Buffers, e: int, a: int, n: int, limit: int) -> None:
+    """Empty the tokens that the observation before this one used and this one does not."""
+    for i in range(3 * n, 3 * int(buffers.token_counts[e, a])):
+        buffers.observations[e, a, i] = EMPTY_BYTE
+    buffers.token_counts[e, a] = n

@@ -1,0 +1,133 @@
+"""What is fixed during an episode: `Rules`, a few wide arrays with one row a world, and the names of their fields.
+
+Worlds that run together share resources, actions, agents' number and window; all else may differ from row to row.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Verbs, in the order of the flat action list.
+VERB_NOOP = 0
+VERB_MOVE = 1
+VERB_ROTATE = 2
+VERB_GET_ITEMS = 3
+VERB_PUT_ITEMS = 4
+VERB_ATTACK = 5
+VERB_SWAP = 6
+VERB_CHANGE_COLOR = 7
+VERB_CHANGE_GLYPH = 8
+VERB_PLACE_BOX = 9
+VERBS = ("noop", "move", "rotate", "get_items", "put_items", "attack", "swap", "change_color", "change_glyph", "place_box")
+
+# `world[e, field]`, int64
+RULE_MAX_STEPS = 0
+RULE_TRUNCATES = 1
+RULE_WINDOW_HEIGHT = 2
+RULE_WINDOW_WIDTH = 3
+RULE_NUM_TOKENS = 4
+RULE_SHOW_COMPLETION = 5
+RULE_SHOW_LAST_ACTION = 6
+RULE_SHOW_LAST_REWARD = 7
+RULE_SHOW_RESOURCE_REWARDS = 8
+RULE_SHOW_VISITS = 9
+RULE_SHOW_RECIPES = 10
+RULE_DIAGONALS = 11
+RULE_LOSS = 12  # resource_loss_prob in units of 2**-32
+RULE_BOX_KIND = 13  # -1: no box
+RULE_HAS_DEFENSE = 14
+RULE_NUM_STAT_REWARDS = 15
+RULE_SHARES = 16  # 1 if some template shares its reward
+RULE_NUM_TEAMS = 17
+RULE_NUM_KINDS = 18
+RULE_STAT_TEAMS = 19  # first column of the team statistics (stats.py)
+RULE_STAT_SWAPS = 20  # first column of action.swap.<object>
+RULE_FIELDS = 21
+
+# `actions[e, action, field]`
+ACTION_VERB = 0
+ACTION_ARGUMENT = 1
+
+# `verbs[e, verb, field]`
+VERB_REQUIRES = 0  # 1 if any resource is required
+VERB_CONSUMES = 1
+VERB_FIELDS = 2
+
+# `verb_resources[e, verb, plane, resource]`
+PLANE_REQUIRED = 0
+PLANE_CONSUMED = 1
+PLANE_DEFENSE = 2
+
+# `templates[e, template, field]`
+TEMPLATE_FREEZE_DURATION = 0
+TEMPLATE_RESOURCE_REWARDS = 1  # the value of the token resource_rewards
+TEMPLATE_FIELDS = 2
+
+# `template_floats[e, template, field]`
+TEMPLATE_FAILURE_PENALTY = 0
+TEMPLATE_GROUP_PCT = 1
+
+# `template_resources[e, template, plane, resource]`
+PLANE_LIMIT = 0
+PLANE_INITIAL = 1
+
+# `inventory_rewards[e, template, plane, resource]` and `stat_rewards[e, template, plane, i]`
+PLANE_WEIGHT = 0
+PLANE_CAP = 1
+
+# `kinds[e, kind, field]`
+KIND_CLASS = 0
+KIND_TYPE_ID = 1
+KIND_SWAPPABLE = 2
+KIND_MAX_OUTPUT = 3
+KIND_MAX_CONVERSIONS = 4
+KIND_CONVERSION_TICKS = 5
+KIND_COOLDOWN = 6
+KIND_INITIAL_COUNT = 7
+KIND_COLOR = 8
+KIND_FIELDS = 9
+
+CLASS_WALL = 0
+CLASS_CONVERTER = 1
+CLASS_BOX = 2
+
+# `kind_resources[e, kind, plane, resource]`
+PLANE_INPUT = 0
+PLANE_OUTPUT = 1
+PLANE_IS_OUTPUT = 2  # 1 if it is among the outputs, even with amount 0
+
+
+class Rules(NamedTuple):
+    """The rules of E worlds. V verbs, P agent templates, N stat rewards, G kinds of objects, R resources."""
+
+    world: NDArray[np.int64]  # [E, RULE_FIELDS]
+    actions: NDArray[np.int32]  # [E, actions, 2] the flat list
+    verbs: NDArray[np.int32]  # [E, V, VERB_FIELDS]
+    verb_resources: NDArray[np.uint8]  # [E, V, 3, R]
+    templates: NDArray[np.int32]  # [E, P, TEMPLATE_FIELDS]
+    template_floats: NDArray[np.float32]  # [E, P, 2]
+    template_resources: NDArray[np.uint8]  # [E, P, 2, R]
+    inventory_rewards: NDArray[np.float32]  # [E, P, 2, R]
+    stat_rewards: NDArray[np.float32]  # [E, P, 2, N] in alphabetical order of the stats
+    stat_reward_columns: NDArray[np.int32]  # [E, P, N] columns of State.stats; -1: the episode's reward
+    kinds: NDArray[np.int32]  # [E, G, KIND_FIELDS]
+    kind_resources: NDArray[np.uint8]  # [E, G, 3, R]
+    window_places: NDArray[np.uint8]  # [E, cells] place byte of each cell of the window, in the order of observation
+    window_ranks: NDArray[np.uint8]  # [E, cells] the other way: row-major cell of the window -> rank in that order
+
+
+class Buffers(NamedTuple):
+    """What goes into a step and comes out of it; `order` and `pools` are working space."""
+
+    actions: NDArray[np.int32]  # [E, A] flat action ids, anything
+    observations: NDArray[np.uint8]  # [E, A, tokens, 3]
+    token_counts: NDArray[np.int32]  # [E, A] tokens written; all after them are 255
+    terminals: NDArray[np.bool_]  # [E, A]
+    truncations: NDArray[np.bool_]  # [E, A]
+    action_success: NDArray[np.bool_]  # [E, A]
+    active: NDArray[np.bool_]  # [E] worlds that are stepped; the others' rows are left alone
+    order: NDArray[np.int32]  # [E, A]
+    pools: NDArray[np.float32]  # [E, teams, 2]

@@ -1,0 +1,42 @@
+"""One tick of one world, in order: read this page to know what happens when."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metta.grid.jit import rule
+from metta.grid.observe import observe
+from metta.grid.rules.converters import update_converters
+from metta.grid.rules.end import end_episode
+from metta.grid.rules.loss import lose_resources
+from metta.grid.rules.order import draw_order
+from metta.grid.rules.rewards import pay_stat_rewards, share_rewards, sum_episode_rewards
+from metta.grid.rules.turn import attack_round, other_round
+from metta.grid.rules.visits import count_visits
+from metta.grid.ruleset import Buffers, Rules
+from metta.grid.world import WORLD_STEP, State
+
+
+@rule
+def step_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Play one tick of world `e`."""
+    begin_tick(state, e)
+    update_converters(rules, state, e)
+    draw_order(state, buffers, e)
+    attack_round(rules, state, buffers, e)
+    other_round(rules, state, buffers, e)
+    lose_resources(rules, state, e)
+    count_visits(rules, state, e)
+    observe(rules, state, buffers, e)
+    pay_stat_rewards(rules, state, e)
+    share_rewards(rules, state, buffers, e)
+    sum_episode_rewards(state, e)
+    end_episode(rules, state, buffers, e)
+
+
+@rule
+def begin_tick(state: State, e: int) -> None:
+    """Clear the rewards and let the clock go up by one."""
+    for a in range(state.agents.shape[1]):
+        state.rewards[e, a] = np.float32(0.0)
+    state.worlds[e, WORLD_STEP] += 1

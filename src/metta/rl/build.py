@@ -1,0 +1,257 @@
+"""From a configuration to a trainer of built parts, and one call that trains."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+
+import metta
+from metta.agent import PolicyAgent, make_policy
+from metta.agent.checkpoints import check_run_name, policy_path
+from metta.agent.artifact import write_whole
+from metta.envs import BatchedEnv, SingleTask, VecEnv
+from metta.errors import CheckpointError, ConfigError
+from metta.rl.config import TrainConfig, TrainerConfig
+from metta.rl.experience import Experience
+from metta.rl.hooks.base_hook import TrainerHook
+from metta.rl.hooks.checkpoint import CheckpointHook
+from metta.rl.hooks.display import DisplayHook
+from metta.rl.hooks.evaluation import EvaluationHook
+from metta.rl.hooks.metrics import MetricsHook
+from metta.rl.hooks.schedule import ScheduleHook
+from metta.rl.hooks.stop import StopHook
+from metta.rl.loss.base_loss import BaseLoss
+from metta.rl.loss.ppo import PPOLoss
+from metta.rl.optimizer import build_optimizer
+from metta.rl.random_state import RandomState, seed_everything
+from metta.rl.rollout import Rollout
+from metta.rl.run_lock import hold_run
+from metta.rl.stats_tracker import StatsTracker
+from metta.rl.stopwatch import Stopwatch
+from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
+from metta.rl.trainer import Trainer
+from metta.rl.trainer_state import TrainerState
+
+log = logging.getLogger(__name__)
+
+
+def train(config: TrainConfig) -> int:
+    """Train a run to its end, resuming it from its latest whole checkpoint if it has one; return the exit code.
+
+    0 when it is finished, 130 or 143 when Ctrl-C or SIGTERM ended it early. Raises MettaError for a user's mistake.
+    """
+    run = config.run or time.strftime("local.%Y%m%d.%H%M%S")
+    check_run_name(run)
+    run_dir = Path(config.data_dir) / run
+    with hold_run(run_dir):
+        stop = StopHook()
+        trainer = build_trainer(config, run=run, stop=stop)
+        resumed = resume(trainer, TinyCheckpointManager(run, config.data_dir))
+        if resumed is not None and trainer.is_finished:
+            print(
+                f"run {run} is finished: {trainer.state.agent_step:,} of {config.trainer.total_timesteps:,} steps in "
+                f"{run_dir}; a higher trainer.total_timesteps goes on with it",
+                file=sys.stderr,
+            )
+            return 0
+        write_config(config, run_dir / "config.json")
+        trainer.train()
+    print(f"{trainer.state.latest_checkpoint_uri}")
+    return stop.exit_code
+
+
+def fit_batch(config: TrainerConfig, *, agents_per_world: int) -> tuple[TrainerConfig, int]:
+    """Return the trainer's configuration with a batch that can be cut, and the number of worlds.
+
+    A run of fewer steps than a batch gets the smallest batch that works: one world, one segment an agent, one
+    minibatch. Raises ConfigError, with the nearest sizes that work, when the batch does not fit the agents.
+    """
+    horizon = config.bptt_horizon
+    smallest = agents_per_world * horizon
+    if config.total_timesteps < config.batch_size and config.batch_size > smallest:
+        print(
+            f"total_timesteps={config.total_timesteps} is below batch_size={config.batch_size}: "
+            f"the batch shrinks to {smallest} (one world of {agents_per_world} agents, {horizon} steps)",
+            file=sys.stderr,
+        )
+        sizes = {"batch_size": smallest, "minibatch_size": smallest, "num_worlds": 1}
+        return config.model_copy(update=sizes, deep=True), 1
+    worlds = config.num_worlds or max(1, config.batch_size // smallest)
+    unit = worlds * agents_per_world * horizon
+    if config.batch_size % unit:
+        below = config.batch_size // unit * unit
+        nearest = f"{below} and {below + unit}" if below else f"{unit}"
+        raise ConfigError(
+            f"trainer.batch_size={config.batch_size} is not a multiple of {unit} = {worlds} worlds x "
+            f"{agents_per_world} agents x bptt_horizon {horizon}; the nearest that work: {nearest} "
+            f"(trainer.minibatch_size must divide it)"
+        )
+    return config.model_copy(deep=True), worlds
+
+
+def build_trainer(
+    config: TrainConfig, *, run: str, stop: StopHook | None = None, env: BatchedEnv | None = None
+) -> Trainer:
+    """Build every part of a run; nothing has been played or written yet.
+
+    `env` stands in for the worlds that the configuration describes (Gymnasium's, say); evaluation plays the latter, so
+    it must be off then.
+    """
+    threads = config.system.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    seed = config.system.seed
+    seed_everything(seed)
+    device = choose_device(config.system.device)
+    trainer_config, num_worlds = fit_batch(
+        config.trainer, agents_per_world=env.agents_per_world if env else config.world.num_agents
+    )
+    if env is None:
+        env = VecEnv(SingleTask(config.world, seed=seed), num_worlds=num_worlds, threads=threads, stagger=True)
+    policy = make_policy(config.policy, env.space, seed=seed, action_names=env.action_names).to(device)
+    losses: dict[str, BaseLoss] = {"ppo": PPOLoss(trainer_config.losses.ppo)}
+    num_steps = trainer_config.batch_size // env.num_agents
+    experience = Experience(
+        num_rows=env.num_agents,
+        num_steps=num_steps,
+        segment_length=trainer_config.bptt_horizon,
+        observation_shape=env.observations.shape[1:],
+        observation_dtype=torch.from_numpy(env.observations).dtype,
+        extra={name: spec for loss in losses.values() for name, spec in loss.experience_spec().items()},
+        device=device,
+        prepared=policy.prepared_room(num_steps + 1, env.num_agents),
+    )
+    optimizer = build_optimizer(trainer_config.optimizer, policy)
+    timer, tracker = Stopwatch(), StatsTracker(env)
+    rollout = Rollout(env, policy, experience, timer)
+    rollout.begin()
+    state = TrainerState(
+        optimizer=optimizer, experience=experience, policy=policy, stats_tracker=tracker, timer=timer
+    )
+    hooks = build_hooks(config, trainer_config, run=run, stop=stop, threads=threads)
+    state.stateful = {
+        "optimizer": optimizer,
+        "rollout": rollout,
+        "stats_tracker": tracker,
+        "timer": timer,
+        "random": RandomState(),
+        **{f"loss/{name}": loss for name, loss in losses.items()},
+        **{f"hook/{hook.name}": hook for hook in hooks},
+    }
+    return Trainer(
+        trainer_config,
+        seed=seed,
+        policy=policy,
+        optimizer=optimizer,
+        rollout=rollout,
+        experience=experience,
+        losses=losses,
+        hooks=hooks,
+        state=state,
+    )
+
+
+def build_hooks(
+    config: TrainConfig, trainer_config: TrainerConfig, *, run: str, stop: StopHook | None, threads: int
+) -> list[TrainerHook]:
+    """The hooks of a run, in the order in which they are called."""
+    run_dir = Path(config.data_dir) / run
+    hooks: list[TrainerHook] = [ScheduleHook(trainer_config)]
+    if config.evaluation.interval:
+        hooks.append(EvaluationHook(config, trainer_config, run=run, run_dir=run_dir, threads=threads))
+    hooks.append(MetricsHook(run_dir / "metrics.jsonl"))
+    if config.wandb.enabled:
+        from metta.rl.hooks.wandb import WandbHook
+
+        hooks.append(WandbHook(config, run=run, run_dir=run_dir))
+    if config.hooks.display:
+        hooks.append(DisplayHook(run, total_timesteps=trainer_config.total_timesteps))
+    hooks += [_user_hook(path) for path in config.hooks.user]
+    hooks.append(stop or StopHook())
+    hooks.append(CheckpointHook(config.checkpoint, TinyCheckpointManager(run, config.data_dir)))
+    return hooks
+
+
+def _user_hook(path: str) -> TrainerHook:
+    module, _, name = path.rpartition(".")
+    try:
+        hook = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"hooks.user: {path!r} cannot be loaded ({error}); allowed: package.module.Class") from error
+    if not isinstance(hook, TrainerHook):
+        raise ConfigError(f"hooks.user: {path!r} is not a metta.rl.TrainerHook")
+    return hook
+
+
+def resume(trainer: Trainer, manager: TinyCheckpointManager) -> int | None:
+    """Continue from the run's latest whole checkpoint; return its epoch, None if there is none.
+
+    Raises CheckpointError when the checkpoint belongs to another policy or another shape of training.
+    """
+    epoch = manager.latest_epoch()
+    if epoch is None:
+        return None
+    saved, state = manager.load_trainer_state(epoch), trainer.state
+    agent = manager.load_agent(epoch)
+    _check_same_policy(agent, trainer.policy, where=f"{manager.run_dir} epoch {epoch}")
+    trainer.policy.load_state_dict(agent.state_dict())
+    state.epoch, state.agent_step = int(saved["epoch"]), int(saved["agent_step"])
+    parts = saved["stateful"]
+    for name, part in state.stateful.items():
+        if name in parts:
+            part.load_state_dict(parts[name])
+        elif part.state_dict():
+            raise CheckpointError(
+                f"{manager.run_dir} epoch {epoch} holds no state for {name!r}, which this configuration has; "
+                f"start a new run, or resume with the configuration in {manager.run_dir / 'config.json'}"
+            )
+    state.latest_checkpoint_uri = str(policy_path(manager.run_dir, epoch))
+    print(f"resuming {manager.run_name} from epoch {epoch}, {state.agent_step:,} agent steps", file=sys.stderr)
+    return epoch
+
+
+def _check_same_policy(saved: PolicyAgent, built: PolicyAgent, *, where: str) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in saved.state_dict().items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
+    if saved.architecture != built.architecture or shapes != wanted:
+        differing = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+        raise CheckpointError(
+            f"{where} holds a policy {saved.architecture!r} whose weights do not fit the {built.architecture!r} of this "
+            f"configuration (they differ in {', '.join(differing[:4]) or 'the architecture'}); "
+            f"give another run=<name>, or the configuration with which the run was begun"
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the torch device of `system.device`. Raises ConfigError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"system.device={name!r} is not a device; allowed: auto, cpu, cuda, cuda:<n>") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"system.device={name!r}: there are {torch.cuda.device_count()} GPUs here; hint: auto or cpu")
+    return device
+
+
+def write_config(config: TrainConfig, path: Path) -> None:
+    """Write the resolved configuration and the versions that ran it."""
+    versions = {
+        "metta": metta.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numba": numba.__version__,
+        "numpy": np.__version__,
+    }
+    text = json.dumps({**config.model_dump(mode="json"), "versions": versions}, indent=2) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))

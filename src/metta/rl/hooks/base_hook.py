@@ -1,0 +1,57 @@
+"""`TrainerHook`: the moments of training at which something may watch or steer. Every default does nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metta.rl.trainer_state import TrainerState
+
+
+class TrainerHook:
+    """Something that watches a run. A hook that fails is logged and the run goes on, unless it is `critical`.
+
+    Hooks run in list order, each seeing what those before it filled into the `TrainerState`. What `state_dict` returns
+    is part of every checkpoint.
+    """
+
+    critical: bool = False
+
+    @property
+    def name(self) -> str:
+        """The hook's name in messages and checkpoints."""
+        return type(self).__name__
+
+    def on_new_training_run(self, state: TrainerState) -> None:
+        """Called once, when training begins or goes on after a resume."""
+
+    def on_rollout_start(self, state: TrainerState) -> None:
+        """Called before the first environment step of an epoch."""
+
+    def on_rollout_end(self, state: TrainerState) -> None:
+        """Called when `state.rollout_stats` is known, before advantages are computed."""
+
+    def on_mb_end(self, state: TrainerState) -> None:
+        """Called after the optimizer's step on a minibatch."""
+
+    def on_train_phase_end(self, state: TrainerState) -> None:
+        """Called after the last minibatch, before the epoch count grows."""
+
+    def on_evaluation(self, state: TrainerState) -> None:
+        """Called after the epoch count grew and `state.loss_stats` is known, before any `on_epoch_end`."""
+
+    def on_epoch_end(self, state: TrainerState) -> None:
+        """Called when the epoch is over."""
+
+    def on_checkpoint(self, state: TrainerState) -> None:
+        """The last act of an epoch, after the losses' `on_epoch_end`."""
+
+    def on_training_end(self, state: TrainerState, error: BaseException | None) -> None:
+        """Called once at the end, also when an exception ends the run."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what resuming must restore."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""

@@ -1,0 +1,53 @@
+"""Evaluates the policy while it trains: the weights in memory, under the name that their file will get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metta.eval import PolicyEvaluator, Suite, named_suite
+from metta.rl.config import TrainConfig, TrainerConfig
+from metta.rl.hooks.base_hook import TrainerHook
+from metta.sim import SimulationConfig
+
+if TYPE_CHECKING:
+    from metta.rl.trainer_state import TrainerState
+
+
+class EvaluationHook(TrainerHook):
+    """Plays the suite every `evaluation.interval` epochs and at the end of training; fills `state.eval_scores`.
+
+    Episodes, maps and noise depend on the suite's seeds alone, so training goes on exactly as if nothing had been played.
+    """
+
+    def __init__(
+        self, config: TrainConfig, trainer_config: TrainerConfig, *, run: str, run_dir: Path, threads: int
+    ) -> None:
+        self._config, self._total, self._run = config.evaluation, trainer_config.total_timesteps, run
+        self._evaluator = PolicyEvaluator(
+            evaluation_suite(config),
+            device=config.system.device,
+            threads=threads,
+            replay_dir=str(run_dir / "replays") if config.evaluation.replays else None,
+            stats_uri=str(run_dir / "stats" / "stats.duckdb"),
+        )
+        self._evaluated_epoch = 0
+
+    def on_new_training_run(self, state: TrainerState) -> None:
+        self._evaluated_epoch = state.epoch
+
+    def on_evaluation(self, state: TrainerState) -> None:
+        interval = self._config.interval
+        due = state.epoch // interval > self._evaluated_epoch // interval
+        if due or state.agent_step >= self._total:
+            assert state.policy is not None
+            state.eval_scores = self._evaluator.evaluate(state.policy, run=self._run, epoch=state.epoch).scores
+            self._evaluated_epoch = state.epoch
+
+
+def evaluation_suite(config: TrainConfig) -> Suite:
+    """The suite that a run is evaluated on: the one it names, or the world that it trains in."""
+    if config.evaluation.suite is not None:
+        return named_suite(config.evaluation.suite, episodes=config.evaluation.episodes)
+    world = SimulationConfig(name="training/world", world=config.world, num_episodes=config.evaluation.episodes)
+    return Suite(name="training", simulations=[world])

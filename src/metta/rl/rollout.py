@@ -1,0 +1,129 @@
+"""The rollout: the policy acts in every world for T steps, and `Experience` keeps what happened."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metta.agent import Observations, PolicyAgent
+from metta.agent.sampling import sample_actions
+from metta.envs import BatchedEnv
+from metta.rl.experience import Experience
+from metta.rl.loss.base_loss import BaseLoss
+from metta.rl.stats_tracker import StatsTracker
+from metta.rl.stopwatch import Stopwatch
+from metta.rl.trainer_state import TrainerState
+
+
+class Rollout:
+    """Plays the environment with the policy; holds what is carried from one rollout to the next.
+
+    That is the recurrent state [N, ...] and whether each row's next observation begins an episode.
+    """
+
+    def __init__(self, env: BatchedEnv, policy: PolicyAgent, experience: Experience, timer: Stopwatch) -> None:
+        self.env, self.policy, self.experience, self.timer = env, policy, experience, timer
+        self.state: dict[str, Tensor] = policy.initial_state(env.num_agents)
+        self._noise = np.zeros(env.num_agents, dtype=np.float32)
+        self._observations = experience.observations.numpy()  # [T+1, N, ...], the environment writes into it
+        self._token_counts = experience.token_counts.numpy()
+        self._final: list[tuple[int, Tensor, Tensor]] = []  # step, rows, values of final observations
+
+    def begin(self) -> None:
+        """Start every world's first episode."""
+        self.env.set_observation_buffer(self._observations[-1], self._token_counts[-1])
+        self.env.reset()
+        self.experience.resets[-1] = True
+
+    @torch.no_grad()
+    def run(self, losses: list[BaseLoss], tracker: StatsTracker, trainer_state: TrainerState) -> None:
+        """Fill the experience with T steps; `tracker` and every loss's `run_rollout` see each of them."""
+        env, experience, policy = self.env, self.experience, self.policy
+        experience.observations[0].copy_(experience.observations[-1])
+        experience.token_counts[0].copy_(experience.token_counts[-1])
+        experience.resets[0].copy_(experience.resets[-1])
+        experience.states.clear()
+        inference = stepping = 0.0
+        for t in range(experience.num_steps):
+            start = perf_counter()
+            if t % experience.segment_length == 0:
+                experience.states.append({name: value.cpu().clone() for name, value in self.state.items()})
+            output = policy.step(self._observe(t), self.state, self._resets(t))
+            self.state = output.state
+            noise = torch.from_numpy(env.action_noise(self._noise)).to(output.logits.device)
+            actions, log_probs = sample_actions(output.logits, noise)
+            experience.actions[t] = actions
+            experience.log_probs[t] = log_probs
+            experience.values[t] = output.values
+            if t:
+                experience.next_values[t - 1] = output.values
+            acted = perf_counter()
+            env.set_observation_buffer(self._observations[t + 1], self._token_counts[t + 1])
+            env.step(experience.actions[t].numpy().astype(np.int32))
+            self._store(t)
+            tracker.gather()
+            stepped = perf_counter()
+            for loss in losses:
+                loss.run_rollout(trainer_state, t, output, experience)
+            inference += acted - start
+            stepping += stepped - acted
+        start = perf_counter()
+        last = experience.num_steps
+        experience.next_values[-1] = policy.step(self._observe(last), self.state, self._resets(last)).values
+        # written last: the value of a truncated episode's final observation stands in for that of the next episode's
+        self._bootstrap_final()
+        inference += perf_counter() - start
+        self.timer.add(f"{self.timer.path}/inference", inference)
+        self.timer.add(f"{self.timer.path}/env", stepping)
+
+    def _observe(self, t: int) -> Observations:
+        """Decode the observations of step t once, for acting now and for every pass of training later."""
+        experience = self.experience
+        observations = experience.observations[t].to(experience.device)
+        room = experience.prepared
+        return self.policy.prepare(observations, out=None if room is None else room[t])
+
+    def _resets(self, t: int) -> Tensor:
+        return self.experience.resets[t].to(self.experience.device)
+
+    def _store(self, t: int) -> None:
+        env, experience = self.env, self.experience
+        experience.rewards[t] = torch.from_numpy(env.rewards)
+        experience.terminals[t] = torch.from_numpy(env.terminals)
+        experience.truncations[t] = torch.from_numpy(env.truncations)
+        experience.resets[t + 1] = experience.terminals[t] | experience.truncations[t]
+        if len(env.final_index):
+            self._final_values(t)
+
+    def _final_values(self, t: int) -> None:
+        """Keep the values of final observations; `next_values[t]` is overwritten by the following step, so remember."""
+        env = self.env
+        rows = torch.from_numpy(env.final_index)
+        observations = torch.from_numpy(env.final_observation).to(self.experience.device)
+        state = {name: value[rows.to(value.device)] for name, value in self.state.items()}
+        no_reset = torch.zeros(len(rows), dtype=torch.bool, device=self.experience.device)
+        values = self.policy.step(observations, state, no_reset).values
+        self._final.append((t, rows, values.cpu()))
+
+    def _bootstrap_final(self) -> None:
+        for t, rows, values in self._final:
+            self.experience.next_values[t, rows] = values
+        self._final.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "env": self.env.snapshot(),
+            "state": {name: value.cpu().clone() for name, value in self.state.items()},
+            "resets": self.experience.resets[-1].clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.env.set_observation_buffer(self._observations[-1], self._token_counts[-1])
+        self.env.restore(state["env"])
+        self.state = {name: value.to(self.experience.device) for name, value in state["state"].items()}
+        self.experience.resets[-1] = state["resets"]
+

@@ -1,0 +1,182 @@
+"""`Trainer`: the loop over built parts. It does not log, save, evaluate, schedule or draw: hooks do.
+
+The order within an epoch is in `Trainer.run_epoch`; what each moment may rely on, in `BaseLoss` and `TrainerHook`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from metta.agent import PolicyAgent
+from metta.errors import TrainingError
+from metta.rl.config import TrainerConfig
+from metta.rl.experience import Experience, Minibatch
+from metta.rl.hooks.base_hook import TrainerHook
+from metta.rl.loss.base_loss import BaseLoss
+from metta.rl.rollout import Rollout
+from metta.rl.stats_tracker import StatsTracker
+from metta.rl.stopwatch import Stopwatch
+from metta.rl.trainer_state import TrainerState
+
+log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Teaches `policy`, which plays in `rollout`, by `losses`, watched by `hooks`."""
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        *,
+        seed: int,
+        policy: PolicyAgent,
+        optimizer: torch.optim.Optimizer,
+        rollout: Rollout,
+        experience: Experience,
+        losses: dict[str, BaseLoss],
+        hooks: list[TrainerHook],
+        state: TrainerState,
+    ) -> None:
+        self.config, self.seed, self.policy, self.optimizer = config, seed, policy, optimizer
+        self.rollout, self.experience, self.losses, self.hooks, self.state = rollout, experience, losses, hooks, state
+        assert state.timer is not None and state.stats_tracker is not None
+        self.timer: Stopwatch = state.timer
+        self.tracker: StatsTracker = state.stats_tracker
+
+    def train(self) -> None:
+        """Train until `total_timesteps` or until something sets `state.stop_rollout`; at least one epoch."""
+        error = None
+        try:
+            self._call("on_new_training_run")
+            while not self.run_epoch():
+                pass
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._call_end(error)
+
+    def run_epoch(self) -> bool:
+        """Play one rollout and learn from it; return whether the run is over."""
+        state, timer = self.state, self.timer
+        active = [loss for loss in self.losses.values() if loss.is_active(state.epoch)]
+        self._begin_epoch()
+        with timer.phase("rollout"):
+            self._call("on_rollout_start")
+            self.rollout.run(active, self.tracker, state)
+            state.agent_step += self.experience.batch_size
+            state.rollout_stats = self.tracker.rollout_stats
+            self._call("on_rollout_end")
+        with timer.phase("train"):
+            loss_stats = self._update(active)
+            self._call("on_train_phase_end")
+        state.epoch += 1
+        state.loss_stats = loss_stats
+        with timer.phase("evaluate"):
+            self._call_hooks("on_evaluation")
+        with timer.phase("hooks"):
+            self._call("on_epoch_end")
+            state.stop_rollout = state.stop_rollout or self.is_finished
+            self._call_hooks("on_checkpoint")
+        timer.lap()
+        return state.stop_rollout
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has played its `total_timesteps`."""
+        return self.state.agent_step >= self.config.total_timesteps
+
+    def _begin_epoch(self) -> None:
+        state = self.state
+        self.tracker.clear()
+        state.metrics = {}
+        state.rollout_stats = state.loss_stats = state.eval_scores = None
+        state.stop_update_epoch = False
+
+    def _update(self, losses: list[BaseLoss]) -> dict[str, float]:
+        """Pass over the batch `update_epochs` times; return each metric's mean over the minibatches."""
+        state, config = self.state, self.config
+        with self.timer.phase("advantages"):
+            ppo = config.losses.ppo
+            self.experience.compute_advantages(
+                gamma=ppo.gamma, gae_lambda=ppo.gae_lambda, normalize=ppo.normalize_advantages
+            )
+        sums: dict[str, torch.Tensor] = {}
+        counts: dict[str, int] = {}
+        for state.update_epoch in range(config.update_epochs):
+            order = self._segment_order()
+            size = config.minibatch_size // self.experience.segment_length
+            for state.mb_idx, minibatch in enumerate(self.experience.minibatches(order, size=size)):
+                for name, value in self._step(losses, minibatch).items():
+                    sums[name] = sums[name] + value if name in sums else value
+                    counts[name] = counts.get(name, 0) + 1
+                self._call("on_mb_end")
+                if state.stop_update_epoch:
+                    break
+            if state.stop_update_epoch:
+                break
+        means = {name: float(total) / counts[name] for name, total in sums.items()}
+        self._stop_if_not_finite(means)
+        return means
+
+    def _segment_order(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """A permutation of the segments that depends on the seed, the epoch and the pass alone."""
+        key = [self.seed, self.state.epoch, self.state.update_epoch]
+        return np.random.default_rng(np.random.SeedSequence(key)).permutation(self.experience.num_segments)
+
+    def _step(self, losses: list[BaseLoss], minibatch: Minibatch) -> dict[str, torch.Tensor]:
+        """One optimizer step on the sum of the losses."""
+        with self.timer.phase("forward"):
+            output = self.policy.sequence(minibatch.observations, minibatch.state, minibatch.resets)
+            results = [loss.run_train(self.state, minibatch, output) for loss in losses]
+        given = [result for result in results if result is not None]
+        metrics: dict[str, torch.Tensor] = {}
+        for result in given:
+            metrics.update(result.metrics)
+        if given:
+            with self.timer.phase("backward"):
+                self.optimizer.zero_grad(set_to_none=True)
+                torch.stack([result.loss for result in given]).sum().backward()  # type: ignore[no-untyped-call]
+            with self.timer.phase("optimizer"):
+                norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+                self.optimizer.step()
+            metrics["grad_norm"] = norm.detach()
+        return metrics
+
+    def _stop_if_not_finite(self, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                last = self.state.latest_checkpoint_uri or "none was saved"
+                raise TrainingError(
+                    f"training stopped in epoch {self.state.epoch}: losses/{name} became {value}; "
+                    f"the last good checkpoint: {last} (hint: a lower trainer.optimizer.learning_rate)"
+                )
+
+    def _call(self, moment: str) -> None:
+        """Call a moment of every hook, then of every loss; a failing loss stops the run."""
+        self._call_hooks(moment)
+        for loss in self.losses.values():
+            getattr(loss, moment)(self.state)
+
+    def _call_hooks(self, moment: str) -> None:
+        for hook in self.hooks:
+            self._guard(hook, lambda hook=hook: getattr(hook, moment)(self.state))  # type: ignore[misc]
+
+    def _guard(self, hook: TrainerHook, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            if hook.critical:
+                raise
+            log.exception("hook %s failed; training goes on", hook.name)
+
+    def _call_end(self, error: BaseException | None) -> None:
+        for hook in self.hooks:
+            self._guard(hook, lambda hook=hook: hook.on_training_end(self.state, error))  # type: ignore[misc]
+        for loss in self.losses.values():
+            loss.on_training_end(self.state, error)

@@ -1,0 +1,53 @@
+"""Grid worlds as PettingZoo sees them."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from metta.envs import pettingzoo_env
+from metta.envs.pettingzoo_env import parallel_env
+from metta.errors import ConfigError
+from metta.grid.worlds import arena
+
+
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pettingzoo_env, "IS_INSTALLED", False)
+    with pytest.raises(ConfigError, match=r"metta\[pettingzoo\]"):
+        parallel_env()
+
+
+def test_the_librarys_checker_finds_nothing() -> None:
+    checker = pytest.importorskip("pettingzoo.test")
+    config = arena()
+    config.max_steps = 30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checker.parallel_api_test(parallel_env(config), num_cycles=100)
+
+
+def test_all_24_agents_act_and_end_together() -> None:
+    pytest.importorskip("pettingzoo")
+    config = arena()
+    config.max_steps = 2
+    env = parallel_env(config)
+    observations, _ = env.reset(seed=1)
+    assert len(env.agents) == 24 and observations["agent_23"].shape == (200, 3)
+    env.step(dict.fromkeys(env.agents, 0))
+    observations, rewards, terminations, truncations, infos = env.step({})
+    assert env.agents == [] and all(truncations.values()) and not any(terminations.values())
+    assert infos["agent_5"]["stats"]["action.noop.success"] == 2 and set(rewards) == set(env.possible_agents)
+    assert env.step({}) == ({}, {}, {}, {}, {})
+
+
+def test_the_seed_decides_the_game() -> None:
+    pytest.importorskip("pettingzoo")
+    env = parallel_env(render_mode="ansi")
+    drawn = []
+    for seed in (5, 5, None):
+        env.reset(seed=seed)
+        drawn.append(env.render())
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert np.array_equal(env.state()[3], env.reset(seed=None)[0]["agent_3"]) is False

@@ -1,0 +1,139 @@
+"""Intervals and comparisons, against numbers of the reference implementation and against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from metta.eval import statistics
+from metta.eval.statistics import (
+    Interval,
+    compare,
+    interquartile_mean,
+    iqm_interval,
+    mean_interval,
+    mean_intervals,
+    probability_of_improvement,
+    summarize,
+)
+
+# 12 runs of 3 tasks each, and what rliable 1.2.0 (the code of Agarwal et al. 2021, by its authors) says of them:
+# aggregate_mean, aggregate_iqm, probability_of_improvement, and get_interval_estimates with 20,000 resamples.
+X = np.array(
+    [
+        *([2.502, 2.006, 1.719], [2.618, 1.663, 3.574], [2.71, 2.444, 0.696], [0.361, 2.965, 2.816]),
+        *([2.407, 0.553, 2.795], [1.238, 1.24, 4.633], [2.29, 2.626, 2.65], [0.541, 2.738, 8.719]),
+        *([0.823, 3.791, 4.069], [4.028, 1.407, 1.706], [0.834, 2.139, 5.438], [1.255, 0.286, 2.316]),
+    ]
+)
+Y = np.array(
+    [
+        *([3.369, 1.582, 5.51], [1.665, 1.919, 0.823], [1.489, 3.292, 3.324], [4.213, 3.147, 2.687]),
+        *([0.314, 1.005, 7.983], [1.281, 2.965, 1.798], [3.018, 1.98, 0.871], [1.044, 2.414, 1.317]),
+        *([0.327, 2.716, 3.719], [3.516, 3.566, 0.539], [5.268, 1.705, 0.938], [1.371, 1.106, 0.702]),
+    ]
+)
+MEAN_X, MEAN_BOUNDS_X = 2.4054444444444445, (1.95652708, 2.90359375)
+IQM_X, IQM_BOUNDS_X, IQM_Y = 2.221722222222222, (1.79416528, 2.6165), 2.0806666666666667
+IQM_OF_33 = 2.3080000000000003
+IMPROVEMENT, IMPROVEMENT_BOUNDS = 0.49652777777777785, (0.36342593, 0.63078704)
+
+
+def tasks(scores: np.ndarray) -> list[np.ndarray]:
+    return list(scores.T)
+
+
+def test_point_estimates_are_those_of_the_reference_implementation():
+    assert mean_interval(tasks(X)).value == pytest.approx(MEAN_X, abs=1e-12)
+    assert iqm_interval(tasks(X)).value == pytest.approx(IQM_X, abs=1e-12)
+    assert interquartile_mean(Y) == pytest.approx(IQM_Y, abs=1e-12)
+    assert interquartile_mean(X[:11]) == pytest.approx(IQM_OF_33, abs=1e-12)
+    assert probability_of_improvement(tasks(X), tasks(Y)).value == pytest.approx(IMPROVEMENT, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("interval", "bounds"),
+    [
+        (mean_interval(tasks(X)), MEAN_BOUNDS_X),
+        (iqm_interval(tasks(X)), IQM_BOUNDS_X),
+        (probability_of_improvement(tasks(X), tasks(Y)), IMPROVEMENT_BOUNDS),
+    ],
+)
+def test_intervals_are_those_of_the_reference_implementation_but_for_chance(interval: Interval, bounds: tuple):
+    width = bounds[1] - bounds[0]
+    assert (interval.low, interval.high) == pytest.approx(bounds, abs=0.06 * width)
+
+
+def test_the_interval_of_a_mean_is_that_of_a_plain_loop():
+    values = np.random.default_rng(3).gamma(2.0, size=30)
+    generator = np.random.default_rng(4)
+    means = [np.mean(generator.choice(values, len(values))) for _ in range(20_000)]
+    interval = mean_interval([values])
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), rel=0.03)
+
+
+def test_an_interval_covers_the_truth_about_nineteen_times_in_twenty():
+    trials = np.random.default_rng(5).exponential(1.0, size=(64, 1000))  # 64 episodes, a thousand times
+    covered = [interval.low <= 1.0 <= interval.high for interval in mean_intervals([trials])]
+    assert 0.90 < np.mean(covered) < 0.98
+
+
+def test_strata_are_resampled_within_themselves():
+    low, high = np.full(20, 1.0), np.full(20, 9.0)
+    assert mean_interval([low, high]) == Interval(5.0, 5.0, 5.0)
+    assert mean_interval([np.concatenate([low, high])]).low < 4.0
+
+
+def test_every_stratum_counts_the_same_in_a_mean_however_many_episodes_it_has():
+    assert mean_interval([np.zeros(10), np.full(30, 4.0)]).value == 2.0
+
+
+def test_many_metrics_at_once_are_the_same_as_one_by_one():
+    strata = [np.random.default_rng(6).normal(size=(12, 5)), np.random.default_rng(7).normal(size=(8, 5))]
+    together = mean_intervals(strata)
+    alone = [mean_interval([stratum[:, column] for stratum in strata]) for column in range(5)]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
+def test_the_same_numbers_give_the_same_interval_always():
+    assert summarize(tasks(X)) == summarize(tasks(X))
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    whole = iqm_interval(tasks(X))
+    monkeypatch.setattr(statistics, "_CHUNK", 36 * 1000)
+    np.testing.assert_allclose(iqm_interval(tasks(X)), whole, rtol=0.1)
+
+
+def test_one_episode_has_no_interval():
+    summary = summarize([np.array([3.0])])
+    assert summary.mean.value == summary.iqm.value == 3.0
+    assert np.isnan(summary.mean.low) and np.isnan(summary.iqm.high)
+    assert str(summary.mean) == "3"
+
+
+def test_the_probability_of_improvement_is_that_of_counting_all_pairs():
+    x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([2.0, 3.0, 0.0])
+    wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in x for b in y)
+    assert probability_of_improvement([x], [y]).value == pytest.approx(wins / 12)
+
+
+def test_a_policy_against_itself_improves_nothing():
+    found = compare(tasks(X), tasks(X))
+    assert found.difference == Interval(0.0, 0.0, 0.0)
+    assert found.share_of_wins == found.probability_of_improvement.value == 0.5
+    assert found.pairs == 36
+
+
+def test_pairing_takes_out_the_luck_of_the_map():
+    maps = np.random.default_rng(8).normal(10.0, 3.0, size=40)
+    noise = np.random.default_rng(9).normal(0.0, 0.1, size=40)
+    found = compare([maps + 0.5 + noise], [maps])
+    assert 0.4 < found.difference.low < found.difference.high < 0.6
+    assert found.share_of_wins == 1.0
+    assert found.probability_of_improvement.low < 0.5
+
+
+def test_comparing_other_episodes_is_refused():
+    with pytest.raises(ValueError, match="same episodes"):
+        compare([np.zeros(3)], [np.zeros(4)])

@@ -1,0 +1,245 @@
+"""The trainer on a world small enough for a test."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metta.agent.architectures import policy_config
+from metta.agent.sampling import log_prob_entropy
+from metta.errors import CheckpointError, ConfigError, TrainingError
+from metta.grid import WorldConfig
+from metta.grid.config import ActionConfig, ActionsConfig, ConverterConfig
+from metta.grid.maps.config import ScatterMapConfig
+from metta.rl.build import build_trainer, fit_batch, resume, train
+from metta.rl.config import TrainConfig, TrainerConfig
+from metta.rl.hooks.base_hook import TrainerHook
+from metta.rl.loss.base_loss import BaseLoss
+from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
+from metta.rl.trainer import Trainer
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def small_world() -> WorldConfig:
+    """Four agents in a room of machines that give a heart for nothing."""
+    heart = ConverterConfig(type_id=8, output_resources={"heart": 1}, cooldown=3, initial_resource_count=1)
+    world = WorldConfig(
+        num_agents=4,
+        max_steps=40,
+        actions=ActionsConfig(put_items=ActionConfig(enabled=True)),
+        objects={"altar": heart},
+        map=ScatterMapConfig(width=8, height=8, border=1, agents=4, objects={"altar": 10}),
+    )
+    world.agent.rewards.inventory = {"heart": 1.0}
+    return world
+
+
+def config(tmp_path: Path, *, architecture: str = "fast", total: int = 1024, **trainer: object) -> TrainConfig:
+    sizes = {"batch_size": 512, "minibatch_size": 256, "bptt_horizon": 16, "total_timesteps": total, **trainer}
+    made = TrainConfig(
+        run="run",
+        data_dir=str(tmp_path),
+        world=small_world(),
+        trainer=TrainerConfig.model_validate(sizes),
+    )
+    made.policy = policy_config(architecture)
+    made.system.threads = 1
+    made.hooks.display = False
+    made.evaluation.interval = 0
+    return made
+
+
+def metrics(tmp_path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+
+
+def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("architecture", ["fast", "lstm", "agalite"])
+def test_training_replays_exactly_what_acted(tmp_path: Path, architecture: str) -> None:
+    trainer = build_trainer(config(tmp_path, architecture=architecture), run="run")
+    for _ in range(3):  # later rollouts begin with recurrent state and hold episode ends
+        trainer.rollout.run([], trainer.tracker, trainer.state)
+    experience = trainer.experience
+    experience.compute_advantages(gamma=0.99, gae_lambda=0.95, normalize=True)
+    assert experience.resets[1:-1].any()
+    minibatch = experience.minibatch(torch.arange(experience.num_segments))
+    output = trainer.policy.sequence(minibatch.observations, minibatch.state, minibatch.resets)
+    log_probs, _ = log_prob_entropy(output.logits, minibatch.actions)
+    torch.testing.assert_close(log_probs, minibatch.log_probs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.values, minibatch.values, atol=1e-5, rtol=0)
+
+
+def test_every_segment_is_used_once_an_epoch(tmp_path: Path) -> None:
+    trainer = build_trainer(config(tmp_path), run="run")
+    seen: list[int] = []
+
+    class Watch(BaseLoss):
+        def run_train(self, state, minibatch, output):  # type: ignore[no-untyped-def]
+            seen.extend(minibatch.segments.tolist())
+
+    trainer.losses["watch"] = Watch(trainer.losses["ppo"].config)
+    trainer.run_epoch()
+    assert sorted(seen) == list(range(trainer.experience.num_segments))
+
+
+def test_importance_ratios_move_within_an_epoch(tmp_path: Path) -> None:
+    train(config(tmp_path, total=2048, update_epochs=2))
+    assert any(abs(line["losses/importance"] - 1) > 1e-4 or line["losses/approx_kl"] > 1e-5 for line in metrics(tmp_path))
+
+
+def test_an_epoch_goes_through_its_moments_in_order(tmp_path: Path) -> None:
+    calls: list[str] = []
+    moments = [name for name in vars(TrainerHook) if name.startswith("on_")]
+
+    class Recorder(TrainerHook):
+        pass
+
+    class LossRecorder(BaseLoss):
+        pass
+
+    for moment in moments:
+        setattr(Recorder, moment, lambda self, *a, m=moment: calls.append(f"hook {m}"))
+        if hasattr(BaseLoss, moment):
+            setattr(LossRecorder, moment, lambda self, *a, m=moment: calls.append(f"loss {m}"))
+    trainer = build_trainer(config(tmp_path, total=1), run="run")
+    trainer.hooks.append(Recorder())
+    trainer.losses["recorder"] = LossRecorder(trainer.losses["ppo"].config)
+    trainer.train()
+    both = [f"{who} on_mb_end" for who in ("hook", "loss")]
+    assert calls == [
+        *(f"{who} on_new_training_run" for who in ("hook", "loss")),
+        *(f"{who} on_rollout_start" for who in ("hook", "loss")),
+        *(f"{who} on_rollout_end" for who in ("hook", "loss")),
+        *both,
+        *(f"{who} on_train_phase_end" for who in ("hook", "loss")),
+        "hook on_evaluation",
+        *(f"{who} on_epoch_end" for who in ("hook", "loss")),
+        "hook on_checkpoint",
+        *(f"{who} on_training_end" for who in ("hook", "loss")),
+    ]
+
+
+def test_a_failing_hook_does_not_stop_the_run_and_a_critical_one_does(tmp_path: Path) -> None:
+    class Broken(TrainerHook):
+        def on_epoch_end(self, state):  # type: ignore[no-untyped-def]
+            raise RuntimeError("broken")
+
+    trainer = build_trainer(config(tmp_path), run="run")
+    trainer.hooks.insert(0, Broken())
+    trainer.train()
+    assert trainer.is_finished
+    trainer = build_trainer(config(tmp_path / "other"), run="run")
+    broken = Broken()
+    broken.critical = True
+    trainer.hooks.insert(0, broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("architecture", ["fast", "lstm"])
+def test_a_resumed_run_ends_with_the_bits_of_one_that_was_never_interrupted(tmp_path: Path, architecture: str) -> None:
+    whole = config(tmp_path / "whole", architecture=architecture, total=512 * 6)
+    train(whole)
+    halved = config(tmp_path / "halved", architecture=architecture, total=512 * 6)
+    first = build_trainer(halved, run="run")
+    for _ in range(3):
+        first.hooks[-1].on_new_training_run(first.state)  # type: ignore[attr-defined]
+    for hook in first.hooks:
+        hook.on_new_training_run(first.state)
+    for _ in range(3):
+        first.run_epoch()
+    first.hooks[-1].save(first.state)  # type: ignore[attr-defined]
+    train(halved)
+    ends = [TinyCheckpointManager("run", tmp_path / name) for name in ("whole", "halved")]
+    left, right = (manager.load_agent(6).state_dict() for manager in ends)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    left_state, right_state = (manager.load_trainer_state(6)["stateful"] for manager in ends)
+    for part in ("optimizer", "rollout", "random", "stats_tracker"):
+        assert same(left_state[part], right_state[part]), part
+    volatile = ("timing", "overview/sps", "metric/total_time")
+    for one, other in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "halved"), strict=True):
+        for name in one.keys() | other.keys():
+            assert name.startswith(volatile) or one[name] == other[name], name
+
+
+def same(left: object, right: object) -> bool:
+    """Whether two trees of plain data are equal to the bit."""
+    if isinstance(left, torch.Tensor):
+        return isinstance(right, torch.Tensor) and torch.equal(left, right)
+    if isinstance(left, dict):
+        return isinstance(right, dict) and left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
+    if isinstance(left, list | tuple):
+        return isinstance(right, list | tuple) and len(left) == len(right) and all(map(same, left, right))
+    return left == right
+
+
+def test_every_metric_of_a_run_is_explained_in_the_docs(tmp_path: Path) -> None:
+    made = config(tmp_path, total=512 * 8)
+    made.evaluation.interval = 4
+    made.evaluation.episodes = 2
+    train(made)
+    explained = [re.sub(r"<\w+>", "*", name) for name in re.findall(r"`([\w*<>./]+)`", DOCS.read_text())]
+    names = {name for line in metrics(tmp_path) for name in line}
+    assert {"overview/hearts", "losses/entropy", "eval_training/score"} <= names
+    assert [name for name in sorted(names) if not any(fnmatch.fnmatch(name, pattern) for pattern in explained)] == []
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    made = config(tmp_path, total=512 * 4)
+    made.checkpoint.interval = 1
+    train(made)
+    made.trainer.total_timesteps = 512 * 8
+    trainer = build_trainer(made, run="run")
+    assert resume(trainer, TinyCheckpointManager("run", tmp_path)) == 4
+    with torch.no_grad():
+        next(trainer.policy.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"epoch 4.*agent_epoch_4\.pt"):
+        trainer.train()
+    assert TinyCheckpointManager("run", tmp_path).latest_epoch() == 4
+
+
+def test_a_run_of_fewer_steps_than_a_batch_shrinks_it() -> None:
+    made, worlds = fit_batch(TrainerConfig(total_timesteps=100), agents_per_world=24)
+    assert (worlds, made.batch_size, made.minibatch_size) == (1, 24 * 32, 24 * 32)
+
+
+def test_a_batch_that_cannot_be_cut_names_the_sizes_that_work() -> None:
+    with pytest.raises(ValueError, match="the nearest that work: 8192 and 16384"):
+        TrainerConfig(batch_size=10_000, minibatch_size=8192)
+    with pytest.raises(ConfigError, match="the nearest that work: 7680 and 8448"):
+        fit_batch(TrainerConfig(batch_size=8192, minibatch_size=8192, num_worlds=1), agents_per_world=24)
+
+
+def test_another_architecture_does_not_resume_a_run(tmp_path: Path) -> None:
+    train(config(tmp_path))
+    with pytest.raises(CheckpointError, match=r"'fast'.*'lstm'"):
+        train(config(tmp_path, architecture="lstm", total=4096))
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path: Path) -> None:
+    ends = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        made = config(tmp_path / name)
+        made.system.seed = seed
+        train(made)
+        ends.append(TinyCheckpointManager("run", tmp_path / name).load_agent(2).state_dict())
+    weight = next(iter(ends[0]))
+    assert torch.equal(ends[0][weight], ends[1][weight])
+    assert not torch.equal(ends[0][weight], ends[2][weight])
+
+
+def test_a_small_world_is_learned(tmp_path: Path) -> None:
+    made = config(tmp_path, total=120_000, batch_size=2048, minibatch_size=512)
+    train(made)
+    hearts = [line["overview/hearts"] for line in metrics(tmp_path) if "overview/hearts" in line]
+    assert np.mean(hearts[-5:]) > 2 * np.mean(hearts[:5])
