@@ -61,8 +61,7 @@ def _run(trainer: Trainer, *, seconds: float) -> tuple[list[float], dict[str, fl
     marks: list[tuple[float, int]] = []
     warm_until = time.perf_counter() + max(3.0, seconds / 4)
     before: dict[str, float] = {}
-    for hook in trainer.hooks:
-        hook.on_new_training_run(state)
+    trainer.begin()
     while True:
         trainer.run_epoch()
         now = time.perf_counter()

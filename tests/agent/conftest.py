@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from metta.envs.spaces import TokenSpace
-from metta.grid.compile import Feature
+from metta.envs import TokenSpace
+from metta.grid import Feature
 
 FEATURES = [
     "type_id", "agent:group", "agent:frozen", "agent:orientation", "agent:color", "converting", "swappable",
@@ -49,9 +49,10 @@ def make_tokens(space: TokenSpace, num_samples: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tensors here are tiny: starting threads for them costs seconds on a busy machine."""
+    """Tensors here are tiny: starting threads for them costs seconds on a busy machine. The same numbers every time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     yield
     torch.set_num_threads(before)
 

@@ -17,7 +17,7 @@ import torch
 from metta.agent import PolicyAgent, load_policy, make_policy, save_policy
 from metta.agent.artifact import checksum, read_policy_file, read_state, write_state, write_whole
 from metta.agent.fast import FastConfig, FastPolicy
-from metta.envs.spaces import DiscreteSpace, TokenSpace
+from metta.envs import DiscreteSpace, TokenSpace
 from metta.errors import CheckpointError
 
 

@@ -14,7 +14,7 @@ from metta.agent import PolicyActor, PolicyAgent, load_policy_from_uri, make_pol
 from metta.agent import checkpoints as ck
 from metta.agent.artifact import write_state
 from metta.agent.fast import FastConfig
-from metta.envs.spaces import TokenSpace
+from metta.envs import TokenSpace
 from metta.errors import CheckpointError, RunError
 
 
@@ -82,6 +82,13 @@ def test_a_policy_without_its_other_half_is_not_whole(run_dir: Path) -> None:
 def test_halves_of_two_saves_are_not_whole(run_dir: Path, agent: PolicyAgent) -> None:
     save_policy(ck.policy_path(run_dir, 10), agent, run="my_run", epoch=10, agent_step=10)
     assert ck.latest_epoch(run_dir) == 9
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(run_dir: Path) -> None:
+    (run_dir / "checkpoints" / ".agent_epoch_11.pt.123.abc.tmp").write_bytes(b"half")
+    before = sorted(path.name for path in (run_dir / "checkpoints").glob("[!.]*"))
+    ck.remove_leftovers(run_dir)
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == before
 
 
 def test_no_whole_epoch_is_none(run_dir: Path) -> None:

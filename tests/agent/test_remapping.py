@@ -12,9 +12,9 @@ from torch import Tensor
 
 from metta.agent import PolicyAgent, make_policy
 from metta.agent.sampling import sample_actions
-from metta.envs.spaces import BoxSpace, DiscreteSpace, TokenSpace
+from metta.envs import BoxSpace, DiscreteSpace, TokenSpace
 from metta.errors import PolicyMismatchError
-from metta.grid.compile import Feature
+from metta.grid import Feature
 
 
 @pytest.fixture

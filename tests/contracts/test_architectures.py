@@ -12,8 +12,8 @@ from torch import Tensor
 
 from metta.agent import ARCHITECTURES, PolicyAgent, load_policy, make_policy, save_policy
 from metta.agent.sampling import log_prob_entropy, sample_actions
-from metta.envs.spaces import BoxSpace, DiscreteSpace, Space, TokenSpace
-from metta.grid.compile import Feature
+from metta.envs import BoxSpace, DiscreteSpace, Space, TokenSpace
+from metta.grid import Feature
 
 ACTIONS = ("noop", "move_0", "move_1", "get_items")
 NAMES = ("type_id", "agent:orientation", "last_action", "last_reward", "inv:ore_red", "inv:heart")
@@ -32,9 +32,10 @@ spaces = pytest.mark.parametrize("kind", list(SPACES))
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tensors here are tiny: starting threads for them costs seconds on a busy machine."""
+    """Tensors here are tiny: starting threads for them costs seconds on a busy machine. The same numbers every time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     yield
     torch.set_num_threads(before)
 

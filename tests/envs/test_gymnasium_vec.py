@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -74,6 +75,14 @@ def test_a_restored_environment_goes_on_bit_for_bit(env_id: str) -> None:
     other.restore(snapshot)
     assert other.hash() == digest
     assert play(other, 40) == expected
+
+
+def test_a_snapshot_survives_a_safe_file(through_a_safe_file: Callable[[Any], Any]) -> None:
+    env, other = (make_gymnasium("CartPole-v1", num_worlds=2, seed=seed) for seed in (5, 6))
+    env.reset()
+    play(env, 30)
+    other.restore(through_a_safe_file(env.snapshot()))
+    assert play(other, 20) == play(env, 20)
 
 
 def test_discrete_observations_are_numbers_from_zero() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.sim.rows import hearts, simulation
 
 from metta.errors import StatsError
 from metta.eval import EvalStatsDB
 from metta.sim import SimulationRows, SimulationStatsDB
-from tests.sim.rows import hearts, simulation
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_an_average_over_ten_million_rows_takes_under_a_second(tmp_path: Path):
     import time
 
     generator = np.random.default_rng(0)
-    names = tuple(["reward", *(f"metric.{number}" for number in range(99))])
+    names = ("reward", *(f"metric.{number}" for number in range(99)))
     path = tmp_path / "wide.duckdb"
     with SimulationStatsDB() as database:
         for number in range(4):

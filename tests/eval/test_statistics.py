@@ -109,7 +109,7 @@ def test_one_episode_has_no_interval():
     summary = summarize([np.array([3.0])])
     assert summary.mean.value == summary.iqm.value == 3.0
     assert np.isnan(summary.mean.low) and np.isnan(summary.iqm.high)
-    assert str(summary.mean) == "3"
+    assert str(summary.mean) == "3.00"
 
 
 def test_the_probability_of_improvement_is_that_of_counting_all_pairs():

@@ -25,6 +25,7 @@ COLUMNS = {
     "agent_groups": ["episode_id", "group_id", "agent_id"],
     "agent_metrics": ["episode_id", "agent_id", "metric", "value"],
     "agent_policies": ["episode_id", "agent_id", "policy_key", "policy_version"],
+    "simulation_metrics": ["simulation_id", "metric"],
     "simulations": ["id", "name", "env", "policy_key", "policy_version", "created_at", "finished_at"],
 }
 

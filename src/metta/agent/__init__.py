@@ -7,7 +7,7 @@ from metta.agent.checkpoints import resolve_policy_uri
 from metta.agent.encoders import Observations
 from metta.agent.fast import FastConfig
 from metta.agent.policy_agent import PolicyAgent, PolicyConfig, PolicyOutput, SequenceOutput
-from metta.agent.token_kernels import DecodedTokens
+from metta.agent.token_rows import DecodedTokens
 
 __all__ = [
     "ARCHITECTURES",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from metta.agent.encoders import orthogonal
 from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State
-from metta.envs.spaces import Space
+from metta.envs import Space
 
 EPSILON = 1e-5  # keeps attention finite while nothing is remembered
 
@@ -39,7 +39,7 @@ class AgaliteConfig(PolicyConfig):
 
 
 class AgalitePolicy(PolicyAgent):
-    """relu of the encoder, transformer layers, heads.
+    """The encoder, transformer layers, heads.
 
     The state holds for each layer i: `tick_i` [N, 1] ticks of the episode modulo r, `keys_i` [N, R, H, M],
     `values_i` [N, R, H, D] and `norm_i` [N, H, M].
@@ -76,7 +76,7 @@ class AgalitePolicy(PolicyAgent):
         return self._run(encoded, state, reset)[0]
 
     def _run(self, encoded: Tensor, state: State, reset: Tensor) -> tuple[Tensor, State]:
-        hidden = torch.relu(encoded)
+        hidden = encoded
         after: State = {}
         for i, layer in enumerate(self.layers):
             memory = AgaliteMemory(*(state[f"{name}_{i}"] for name in AgaliteMemory._fields))
@@ -95,7 +95,7 @@ class AgaliteMemory(NamedTuple):
 
 
 class AgaliteLayer(nn.Module):
-    """Attention, then a feed-forward block; a layer norm before and a gate after each (section 2, as in GTrXL)."""
+    """Attention, then a feed-forward block; a layer norm before and a gate after each (as in GTrXL)."""
 
     def __init__(self, config: AgaliteConfig) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class AgaliteAttention(nn.Module):
         gamma, beta = _outer(torch.sigmoid(p3), torch.sigmoid(gamma)), torch.sigmoid(beta)
 
         tick = _ticks(memory.tick, reset, self.r)  # [B, T]
-        # Section 4, omega_k = 2 pi k / r: one period, k = 0..r-1. https://arxiv.org/abs/2310.15719
+        # The frequencies: omega_k = 2 pi k / r over one period, k = 0..r-1 (https://arxiv.org/abs/2310.15719)
         omega = 2 * math.pi / self.r * torch.arange(self.r, device=inputs.device)
         wave = torch.cos(tick[..., None] * omega)[..., None, None]  # [B, T, R, 1, 1]
 

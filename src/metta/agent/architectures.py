@@ -13,7 +13,7 @@ from metta.agent.agalite import AgaliteConfig, AgalitePolicy
 from metta.agent.fast import FastConfig, FastPolicy
 from metta.agent.lstm import LstmConfig, LstmPolicy
 from metta.agent.policy_agent import PolicyAgent, PolicyConfig
-from metta.envs.spaces import Space, TokenSpace
+from metta.envs import Space, TokenSpace
 from metta.errors import ConfigError, nearest
 
 
@@ -32,7 +32,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 class CustomConfig(PolicyConfig):
-    """A policy class of the user's own: `architecture` is its dotted path, `settings` become its `config_class`."""
+    """A policy class of the user's own: `architecture` is its dotted path.
+
+    Its `config_class`, a PolicyConfig whose `architecture` is a plain str, is made of that path and `settings`.
+    """
 
     architecture: str
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -74,6 +77,11 @@ def policy_config(choice: str | PolicyConfig | dict[str, Any]) -> PolicyConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
+        if first["type"] == "extra_forbidden":
+            allowed = list((CustomConfig if name == "custom" else ARCHITECTURES[name].config_class).model_fields)
+            raise ConfigError(
+                f"policy.{where}: {name} has no such setting{nearest(where, allowed)}; it has {', '.join(allowed)}"
+            ) from error
         raise ConfigError(f"policy.{where}: {first['msg']} (given {first['input']!r})") from error
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from metta.agent.architectures import ARCHITECTURES, policy_class
 from metta.agent.policy_agent import PolicyAgent
-from metta.envs.spaces import BoxSpace, DiscreteSpace, Space, TokenSpace
+from metta.envs import BoxSpace, DiscreteSpace, Space, TokenSpace
 from metta.errors import CheckpointError, ConfigError
-from metta.grid.compile import Feature
+from metta.grid import Feature
 
 POLICY_FORMAT = "metta-policy-1"
 

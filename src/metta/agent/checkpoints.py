@@ -59,6 +59,12 @@ def trainer_path(run_dir: Path | str, epoch: int) -> Path:
     return Path(run_dir) / "checkpoints" / f"trainer_epoch_{epoch}.pt"
 
 
+def remove_leftovers(run_dir: Path | str) -> None:
+    """Delete what a killed process left half written. Only for the process that holds the run."""
+    for path in (Path(run_dir) / "checkpoints").glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 # ------------------------------------------------------------------------------------------ which epochs are whole
 
 

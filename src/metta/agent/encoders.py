@@ -1,6 +1,6 @@
 """What turns one observation into numbers for the core: chosen by the observation space alone.
 
-Every encoder gives float32 [..., width] before any nonlinearity; cores and heads do not know which one it was.
+Every encoder gives float32 [..., width] with its nonlinearity done; cores and heads do not know which one it was.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from metta.agent.token_encoder import TokenEncoder
-from metta.agent.token_kernels import DecodedTokens, TokenLuts
-from metta.envs.spaces import BoxSpace, DiscreteSpace, Space, TokenSpace
+from metta.agent.token_rows import DecodedTokens, TokenLuts
+from metta.envs import BoxSpace, DiscreteSpace, Space, TokenSpace
 
 Observations = Tensor | DecodedTokens
 
 
 class BoxEncoder(nn.Module):
-    """Real vectors or images [..., *shape], flattened: a tanh layer, then a linear one. Bytes are divided by 255."""
+    """Real vectors or images [..., *shape], flattened: two tanh layers. Bytes are divided by 255."""
 
     def __init__(self, space: BoxSpace, width: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class BoxEncoder(nn.Module):
         assert isinstance(observations, Tensor)
         leading = observations.shape[: observations.ndim - self.num_axes]
         flat = observations.reshape(*leading, -1).to(self.first.weight.dtype) / self.divisor
-        encoded: Tensor = self.second(torch.tanh(self.first(flat)))
+        encoded: Tensor = torch.tanh(self.second(torch.tanh(self.first(flat))))
         return encoded
 
 

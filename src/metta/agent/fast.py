@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metta.agent.encoders import orthogonal
 from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State
-from metta.envs.spaces import Space
+from metta.envs import Space
 
 
 class FastConfig(PolicyConfig):
@@ -22,7 +22,7 @@ class FastConfig(PolicyConfig):
 
 
 class FastPolicy(PolicyAgent):
-    """relu of the encoder, one hidden layer of the same width, heads."""
+    """The encoder, one hidden layer of the same width, heads."""
 
     config_class = FastConfig
 
@@ -31,8 +31,8 @@ class FastPolicy(PolicyAgent):
         self.hidden = orthogonal(nn.Linear(config.width, config.width))
 
     def core_step(self, encoded: Tensor, state: State) -> tuple[Tensor, State]:
-        """Two relus with a layer between them; there is no state."""
-        return torch.relu(self.hidden(torch.relu(encoded))), state
+        """One layer; there is no state."""
+        return torch.relu_(self.hidden(encoded)), state
 
     def core_sequence(self, encoded: Tensor, state: State, reset: Tensor) -> Tensor:
         """The same at every tick."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State, reset_state
-from metta.envs.spaces import Space
+from metta.envs import Space
 
 
 class LstmConfig(PolicyConfig):
@@ -22,7 +22,7 @@ class LstmConfig(PolicyConfig):
 
 
 class LstmPolicy(PolicyAgent):
-    """relu of the encoder, LSTM, heads. The state is {"h": [N, hidden], "c": [N, hidden]}."""
+    """The encoder, LSTM, heads. The state is {"h": [N, hidden], "c": [N, hidden]}."""
 
     config_class = LstmConfig
 
@@ -44,12 +44,11 @@ class LstmPolicy(PolicyAgent):
 
     def core_step(self, encoded: Tensor, state: State) -> tuple[Tensor, State]:
         """One tick."""
-        outputs, state = self._run(torch.relu(encoded).unsqueeze(1), state)
+        outputs, state = self._run(encoded.unsqueeze(1), state)
         return outputs.squeeze(1), state
 
     def core_sequence(self, encoded: Tensor, state: State, reset: Tensor) -> Tensor:
         """All ticks between two resets anywhere in the batch in one fused call: few cuts, as episodes are long."""
-        encoded = torch.relu(encoded)
         num_ticks = encoded.shape[1]
         cuts = [tick for tick in reset.any(0).nonzero().flatten().tolist() if tick > 0]
         pieces = []

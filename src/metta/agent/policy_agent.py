@@ -14,20 +14,20 @@ from __future__ import annotations
 import copy
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from metta.agent.encoders import Observations, make_encoder, orthogonal
 from metta.agent.token_encoder import TokenEncoder
-from metta.agent.token_kernels import DecodedTokens, TokenLuts
+from metta.agent.token_rows import DecodedTokens, TokenLuts
 from metta.config import Config
-from metta.envs.spaces import BoxSpace, Space, TokenSpace
+from metta.envs import BoxSpace, Space, TokenSpace
 from metta.errors import ConfigError, PolicyMismatchError
-from metta.grid.compile import Feature
+from metta.grid import Feature
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,13 @@ class Connection:
     action_names: tuple[str, ...]  # in the world's order
     luts: TokenLuts | None  # for tokens
     action_index: Tensor | None  # int64 [world's actions]: the policy's own number, -1 lacking; None: the same list
+
+    def to(self, device: torch.device) -> Connection:
+        """Return the same connection on `device`."""
+        luts = None if self.luts is None else self.luts.to(device)
+        return replace(
+            self, luts=luts, action_index=None if self.action_index is None else self.action_index.to(device)
+        )
 
 
 class PolicyAgent(nn.Module):
@@ -143,11 +150,21 @@ class PolicyAgent(nn.Module):
         return room.reshape(*shape)
 
     def _heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        logits, values = self.policy_head(hidden), self.value_head(hidden).squeeze(-1)
+        # Both heads in one product: a row beside a dozen costs nothing, a product of its own as much as the dozen.
+        weight = torch.cat([self.policy_head.weight, self.value_head.weight])
+        bias = torch.cat([self.policy_head.bias, self.value_head.bias])
+        both = nn.functional.linear(hidden, weight, bias)
+        logits, values = torch.tensor_split(both, [len(self.action_names)], dim=-1)
         index = self.connection.action_index
         if index is not None:
             logits = logits[..., index.clamp(min=0)].masked_fill(index < 0, NEVER)
-        return logits, values
+        return logits, values.squeeze(-1)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Move the connection along when the weights move (`to`, `cuda`, `cpu` all come through here)."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.connection = self.connection.to(self.device)
+        return self
 
     # ------------------------------------------------------------------------------------------ names and numbers
 

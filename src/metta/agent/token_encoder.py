@@ -1,9 +1,9 @@
 """The first layer over tokens: learned rows summed over the tokens that are there.
 
-It equals a dense layer over the window (one plane for each value of a category, one for each amount) at the cost of
-the tokens alone. Categories have a row per value and place; amounts have a row per place, scaled by log2(1 + v), so
-the divisors of the feature table are not needed here. Rows belong to names (of features, objects, actions), never to
-the ids of one world: `TokenLayout.luts` says how the ids of any world address them.
+It equals a dense layer over the window (one plane for each value of a category, one for each amount), with its bias
+and its relu, at the cost of the tokens alone. Categories have a row per value and place; amounts have a row per place,
+scaled by log2(1 + v), so the divisors of the feature table are not needed here. Rows belong to names (of features,
+objects, actions), never to the ids of one world: `TokenLayout.luts` says how the ids of any world address them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from metta.agent.token_kernels import (
-    ORDER_LIMIT,
-    WHERE_GLOBAL,
-    WHERE_ORDER,
-    WHERE_PLACE,
-    DecodedTokens,
-    TokenLuts,
-    decode_tokens,
-    sum_decoded_rows,
-)
-from metta.envs.spaces import TokenSpace
+from metta.agent.token_kernels import ALWAYS, DROP, ORDER_LIMIT, WHERE_GLOBAL, WHERE_ORDER, WHERE_PLACE
+from metta.agent.token_rows import DecodedTokens, TokenLuts, decode_tokens, sum_decoded_rows
+from metta.envs import TokenSpace
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +65,7 @@ class TokenLayout:
     def of(cls, space: TokenSpace) -> TokenLayout:
         """Lay out the rows for `space`: features in id order, values in order, places row by row."""
         features: list[FeatureRows] = []
-        first = 0
+        first = ALWAYS + 1  # the row before is everyone's: the bias
         for feature in sorted(space.features):
             where, stride = _where(feature.name, space)
             rows = FeatureRows(feature.name, first, where, stride, _values(feature.name, space))
@@ -87,7 +79,7 @@ class TokenLayout:
         Features are matched by name, values of `type_id` by object name, those of `last_action` by action name, places
         by their offset from the window's centre.
         """
-        row = np.full((256, 256), -1, np.int32)
+        row = np.full((256, 256), DROP, np.int32)
         scale = np.zeros((256, 256), np.float32)
         where = np.full(256, WHERE_GLOBAL, np.uint8)
         known = {rows.name: rows for rows in self.features}
@@ -100,13 +92,13 @@ class TokenLayout:
             where[feature.id] = rows.where
             if rows.values is None:
                 scale[feature.id] = _amounts(signed=feature.name in SIGNED_FEATURES)
-                row[feature.id] = np.where(scale[feature.id] == 0, -1, rows.first)
+                row[feature.id] = np.where(scale[feature.id] == 0, DROP, rows.first)
                 continue
             scale[feature.id] = 1.0
             keys = _world_keys(feature.name, world)
             index = {key: rows.first + i * rows.stride for i, key in enumerate(rows.values)}
             for value, key in keys.items():
-                row[feature.id, value] = index.get(key, -1)
+                row[feature.id, value] = index.get(key, DROP)
             names = [key for key in keys.values() if isinstance(key, str)]
             unknown += [f"{_kind(feature.name)} {name}" for name in names if name not in index]
         arrays = (row, scale, _places(self.space, world), where)
@@ -167,30 +159,32 @@ def _amounts(*, signed: bool) -> NDArray[np.float32]:
 
 
 def _places(own: TokenSpace, world: TokenSpace) -> NDArray[np.int32]:
-    """Return int32 [256] by place byte of `world`: the number of the own place at the same offset, or -1."""
-    places = np.full(256, -1, np.int32)
+    """Return int32 [2, 256] by place byte of `world`: 0 for global tokens; for others the own place at its offset."""
+    places = np.full((2, 256), DROP, np.int32)
+    places[WHERE_GLOBAL] = 0
     for row in range(world.height):
         for column in range(world.width):
             own_row = row - world.height // 2 + own.height // 2
             own_column = column - world.width // 2 + own.width // 2
             if 0 <= own_row < own.height and 0 <= own_column < own.width:
-                places[row * 16 + column] = own_row * own.width + own_column
+                places[WHERE_PLACE, row * 16 + column] = own_row * own.width + own_column
     return places
 
 
 class TokenEncoder(nn.Module):
-    """Tokens uint8 [..., K, 3], or the same decoded, to float32 [..., width]: the sum of their rows, plus a bias."""
+    """Tokens uint8 [..., K, 3], or the same decoded, to float32 [..., width]: the relu of the sum of their rows."""
 
     def __init__(self, space: TokenSpace, width: int) -> None:
         super().__init__()
         self.layout = TokenLayout.of(space)
         self.width = width
         self.table = nn.Parameter(torch.randn(self.layout.num_rows, width) * TABLE_DEVIATION)
-        self.bias = nn.Parameter(torch.zeros(width))
+        with torch.no_grad():
+            self.table[ALWAYS] = 0
 
     def forward(self, observations: Tensor | DecodedTokens, luts: TokenLuts | None) -> Tensor:
         """Sum the rows; `luts` says how the world's tokens address them (not needed for decoded ones)."""
-        return sum_decoded_rows(self.table, self.prepare(observations, luts)) + self.bias
+        return sum_decoded_rows(self.table, self.prepare(observations, luts), relu=True)
 
     def prepare(
         self, observations: Tensor | DecodedTokens, luts: TokenLuts | None, *, out: DecodedTokens | None = None

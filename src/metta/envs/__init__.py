@@ -4,6 +4,7 @@ The adapters are modules of their own: gymnasium_env, gymnasium_vec, pettingzoo_
 """
 
 from metta.envs.interface import BatchedEnv
+from metta.envs.registration import register
 from metta.envs.spaces import BoxSpace, DiscreteSpace, Space, TokenSpace
 from metta.envs.tasks import EpisodeEnd, FixedTasks, SingleTask, Task, TaskSource
 from metta.envs.vec_env import VecEnv
@@ -21,3 +22,5 @@ __all__ = [
     "TokenSpace",
     "VecEnv",
 ]
+
+register()  # Gymnasium 1.0 gave up looking for entry points: it knows a package's names once that was imported

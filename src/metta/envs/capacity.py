@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metta.grid.jit import rule
+from metta.grid.jit import kernel
 from metta.grid.rules.cells import fill_cell
 from metta.grid.rules.looks import look_of_agent, look_of_kind, look_of_object
 from metta.grid.ruleset import RULE_NUM_KINDS, Rules
@@ -35,24 +35,24 @@ def grow_state(old: State, rules: Rules, sizes: Sizes) -> State:
     Cells are addressed by a flat index whose row length grows with the maps, so every position is written anew.
     """
     new = allocate_state(sizes, len(old.worlds))
-    for name, source, target in zip(State._fields, old, new, strict=True):
-        if name not in _BY_CELL and name not in _DERIVED:
-            target[tuple(slice(size) for size in source.shape)] = source
+    sources, targets = old._asdict(), new._asdict()
+    for name in sources.keys() - {*_BY_CELL, *_DERIVED}:
+        targets[name][tuple(slice(size) for size in sources[name].shape)] = sources[name]
     old_stride, stride = old.cells.shape[2], new.cells.shape[2]
     new.cells[...] = CELL_OUTSIDE
     new.cells[:, : old.cells.shape[1], :old_stride] = old.cells
     if sizes.visits and old.visits.shape[2]:
         _as_rectangles(new.visits, new)[:, :, : old.cells.shape[1], :old_stride] = _as_rectangles(old.visits, old)
-    for positions in (new.agents[:, :, AGENT_POSITION], new.agents[:, :, AGENT_STOOD], new.objects[:, :, OBJECT_POSITION]):
+    agents, objects = new.agents, new.objects
+    for positions in (agents[:, :, AGENT_POSITION], agents[:, :, AGENT_STOOD], objects[:, :, OBJECT_POSITION]):
         positions[...] = np.where(positions < 0, positions, positions // old_stride * stride + positions % old_stride)
     new.worlds[:, WORLD_STRIDE] = np.where(new.worlds[:, WORLD_STRIDE] > 0, stride, 0)
-    flat = new._replace(cells=new.cells.reshape(len(new.cells), -1))
-    for world in np.flatnonzero(new.worlds[:, WORLD_STRIDE]):
-        derive(rules, flat, int(world))
+    for world in np.flatnonzero(new.worlds[:, WORLD_STRIDE]).tolist():
+        derive(rules, new, world)
     return new
 
 
-@rule
+@kernel
 def derive(rules: Rules, state: State, e: int) -> None:
     """Write anew what repeats the rest of a world's state: which cells are filled, and how each thing looks."""
     stride = state.worlds[e, WORLD_STRIDE]

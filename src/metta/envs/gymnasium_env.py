@@ -55,7 +55,7 @@ class MettaGridEnv(gymnasium.Env[Observation, np.int64]):
     `episode` the length. Raises ConfigError for a world of several agents.
     """
 
-    metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}
+    metadata: Info = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012  (declared so by Gymnasium)
 
     def __init__(self, config: WorldConfig | None = None, *, render_mode: str | None = None) -> None:
         config = (config or arena(num_agents=1)).model_copy(deep=True)
@@ -169,9 +169,10 @@ class MettaGridVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]
         return {"final_obs": observations, "_final_obs": ended, "final_info": infos, "_final_info": ended.copy()}
 
 
-def observation_space(space: TokenSpace) -> spaces.Box:
+def observation_space(space: TokenSpace) -> gymnasium.Space[Observation]:
     """Return the Gymnasium space of one agent's tokens."""
-    return spaces.Box(0, 255, (space.num_tokens, 3), np.uint8)
+    box: gymnasium.Space[Any] = spaces.Box(0, 255, (space.num_tokens, 3), np.uint8)
+    return box
 
 
 def draw_seed(generator: np.random.Generator) -> int:
@@ -204,9 +205,11 @@ def make_arena(*, render_mode: str | None = None, **parameters: Any) -> MettaGri
     return MettaGridEnv(arena(**{"num_agents": 1, **parameters}), render_mode=render_mode)
 
 
-def make_arena_vector(*, num_envs: int = 1, render_mode: str | None = None, **parameters: Any) -> MettaGridVectorEnv:
+def make_arena_vector(
+    *, num_envs: int = 1, render_mode: str | None = None, threads: int = 1, **parameters: Any
+) -> MettaGridVectorEnv:
     """The arena, one entry for each of its 24 agents; `parameters` go to `metta.grid.worlds.arena`."""
-    return MettaGridVectorEnv(arena(**parameters), num_envs=num_envs, render_mode=render_mode)
+    return MettaGridVectorEnv(arena(**parameters), num_envs=num_envs, render_mode=render_mode, threads=threads)
 
 
 def make_navigation(*, render_mode: str | None = None, **parameters: Any) -> MettaGridEnv:
@@ -215,7 +218,7 @@ def make_navigation(*, render_mode: str | None = None, **parameters: Any) -> Met
 
 
 def make_navigation_vector(
-    *, num_envs: int = 1, render_mode: str | None = None, **parameters: Any
+    *, num_envs: int = 1, render_mode: str | None = None, threads: int = 1, **parameters: Any
 ) -> MettaGridVectorEnv:
     """Navigation, one entry a world; `parameters` go to `metta.grid.worlds.navigation`."""
-    return MettaGridVectorEnv(navigation(**parameters), num_envs=num_envs, render_mode=render_mode)
+    return MettaGridVectorEnv(navigation(**parameters), num_envs=num_envs, render_mode=render_mode, threads=threads)

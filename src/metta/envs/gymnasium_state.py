@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import types
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -40,7 +41,7 @@ def restore_state(root: object, captured: list[Any]) -> None:
 
 
 def _capture(value: Any, path: str, obstacles: list[str], seen: set[int]) -> list[Any]:
-    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, np.generic | enum.Enum):
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic | enum.Enum)):
         return ["value", value]
     if isinstance(value, np.generic | np.ndarray):
         return _capture_array(value, path, obstacles)
@@ -124,17 +125,18 @@ def _restore_generator(state: dict[str, Any], current: Any, path: str) -> np.ran
     name = state["bit_generator"]
     if name not in _BIT_GENERATORS:
         raise ValueError(f"{path}: unknown random generator {name!r}")
-    if not isinstance(current, np.random.Generator) or current.bit_generator.state["bit_generator"] != name:
-        current = np.random.Generator(getattr(np.random, name)())
-    current.bit_generator.state = state
-    return current
+    generator = current
+    if not isinstance(generator, np.random.Generator) or generator.bit_generator.state["bit_generator"] != name:
+        generator = np.random.Generator(getattr(np.random, name)())
+    generator.bit_generator.state = state
+    return generator
 
 
-def _plain_generator_state(state: dict[str, Any]) -> dict[str, Any]:
+def _plain_generator_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Copy a bit generator's state with numpy's integers as Python's."""
     plain: dict[str, Any] = {}
     for key, value in state.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             plain[key] = _plain_generator_state(value)
         elif isinstance(value, np.ndarray):
             plain[key] = value.copy()

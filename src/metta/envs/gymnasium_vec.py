@@ -30,9 +30,7 @@ _logger = logging.getLogger(__name__)
 _NO_WORLD = WorldConfig(num_agents=1)
 
 
-def make_gymnasium(
-    env_id: str, *, num_worlds: int, seed: int, worker: int = 0, **parameters: Any
-) -> GymnasiumVecEnv:
+def make_gymnasium(env_id: str, *, num_worlds: int, seed: int, worker: int = 0, **parameters: Any) -> GymnasiumVecEnv:
     """Return `num_worlds` copies of a registered environment, e.g. "CartPole-v1"; `parameters` go to its constructor.
 
     Raises ConfigError when there is no such environment or its spaces are of another kind.
@@ -100,9 +98,9 @@ class GymnasiumVecEnv:
 
     def reset(self) -> None:
         """Begin a new episode in every world; seeds follow from (seed, worker, number of resets)."""
-        seed = int(episode_seed(self.seed, self.worker, 0, self._num_resets)) % 2**31
+        seed = int(episode_seed(self.seed, self.worker, 0, self._num_resets)) % 2**30
         self._num_resets += 1
-        observations, _ = self.vector_env.reset(seed=[(seed + i) % 2**31 for i in range(self.num_worlds)])
+        observations, _ = self.vector_env.reset(seed=seed)  # world i gets seed + i
         self._write(observations)
         self.rewards[:] = 0.0
         self.terminals[:] = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -49,7 +49,12 @@ class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional depend
     action does not exist, does nothing. `infos` are empty until the last step, which carries statistics.
     """
 
-    metadata = {"name": "metta_v0", "render_modes": RENDER_MODES, "render_fps": RENDER_FPS, "is_parallelizable": True}
+    metadata: ClassVar[Info] = {
+        "name": "metta_v0",
+        "render_modes": RENDER_MODES,
+        "render_fps": RENDER_FPS,
+        "is_parallelizable": True,
+    }
 
     def __init__(self, config: WorldConfig | None = None, *, render_mode: str | None = None) -> None:
         if not IS_INSTALLED:
@@ -66,7 +71,7 @@ class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional depend
         self.action_spaces = {agent: spaces.Discrete(self.vec_env.num_actions) for agent in self.possible_agents}
         self._random: np.random.Generator | None = None
 
-    def observation_space(self, agent: str) -> spaces.Box:
+    def observation_space(self, agent: str) -> gymnasium.Space[Observation]:
         """Return the space of one agent's tokens."""
         return self.observation_spaces[agent]
 

@@ -6,6 +6,7 @@ A step is one compiled call for all worlds; Python looks only at worlds whose ep
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from metta.grid import CompiledWorld, WorldConfig, compile_world
 from metta.grid.compile import allocate_rules, check_compatible, write_rules_row
 from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
 from metta.grid.rng import PURPOSE_STAGGER, random_below
+from metta.grid.ruleset import Buffers
 from metta.grid.world import WORLD_STEP, Sizes, State, allocate_state, largest
 
 MAX_KNOWN_CONFIGS = 1024  # config objects whose compiled world is remembered by identity
+MAX_SLOTS = 4096  # places for observations that are remembered
 
 
 class VecEnv:
@@ -37,6 +40,30 @@ class VecEnv:
     The buffers are written in place by `reset` and `step`: copy what must last. Raises ConfigError for worlds that
     do not compile or cannot be played side by side.
     """
+
+    # E worlds  A agents  N = E * A  K tokens  M rows that ended
+    num_worlds: int
+    agents_per_world: int
+    num_agents: int
+    num_actions: int
+    action_names: tuple[str, ...]
+    agent_stat_names: tuple[str, ...]
+    resource_names: tuple[str, ...]
+    space: TokenSpace
+    compiled: CompiledWorld  # of the layout
+    state: State
+
+    observations: NDArray[np.uint8]  # [N, K, 3]
+    token_counts: NDArray[np.int32]  # [N]
+    rewards: NDArray[np.float32]  # [N]
+    terminals: NDArray[np.bool_]  # [N]
+    truncations: NDArray[np.bool_]  # [N]
+    action_success: NDArray[np.bool_]  # [N]
+    active: NDArray[np.bool_]  # [E]
+    final_index: NDArray[np.int64]  # [M]
+    final_observation: NDArray[np.uint8]  # [M, K, 3]
+    episode_ends: list[EpisodeEnd]
+    before_reset: list[Callable[[int], None]]  # called with each world that ended, its last tick still in `state`
 
     def __init__(
         self,
@@ -54,12 +81,15 @@ class VecEnv:
         self.num_worlds = num_worlds
         self.threads = threads
         self.stagger = stagger
+        self.before_reset = []
         self._first_tasks: list[Task | None] | None = None
         if layout is None:
             self._first_tasks = self._next_first_tasks()
             layout = next((task.config for task in self._first_tasks if task is not None), None)
             if layout is None:
-                raise ConfigError("the task source has no task to begin with; give `layout`, a world like those to come")
+                raise ConfigError(
+                    "the task source has no task to begin with; give `layout`, a world like those to play"
+                )
         self.compiled = compile_world(layout)
         self.agents_per_world = layout.num_agents
         self.num_agents = num_worlds * layout.num_agents
@@ -76,12 +106,13 @@ class VecEnv:
         self._allocate(self.compiled.sizes)
 
     def _allocate(self, sizes: Sizes) -> None:
-        # E worlds  A agents  N = E * A  K tokens
         self.sizes = sizes
         self.rules = allocate_rules(sizes, self.num_worlds)
         self._use_state(allocate_state(sizes, self.num_worlds))
         buffers = allocate_buffers(sizes, self.num_worlds)
         self._buffers = buffers
+        self._slots: dict[tuple[int, int], Buffers] = {}
+        self._actions = buffers.actions
         self.observations = buffers.observations.reshape(self.num_agents, sizes.tokens, 3)
         self.token_counts = buffers.token_counts.reshape(self.num_agents)
         self.terminals = buffers.terminals.reshape(self.num_agents)
@@ -94,7 +125,7 @@ class VecEnv:
 
     def _use_state(self, state: State) -> None:
         self.state = state
-        self.rewards: NDArray[np.float32] = state.rewards.reshape(self.num_agents)
+        self.rewards = state.rewards.reshape(self.num_agents)
 
     # Playing
 
@@ -115,14 +146,14 @@ class VecEnv:
         if self._has_idle:
             self._clear_idle_rows()
         buffers = self._buffers
-        buffers.actions.reshape(self.num_agents)[:] = actions
+        self._actions.reshape(-1)[:] = actions
         step_worlds(self.rules, self.state, buffers, self.threads)
         ended = (buffers.terminals[:, 0] | buffers.truncations[:, 0]).nonzero()[0]
         if len(ended):
             self._end_episodes(ended)
 
     def action_noise(self, out: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fill `out` float32 [N] with uniform numbers in [0, 1), keyed by (episode seed, tick, agent), and return it."""
+        """Fill `out` float32 [N] with uniform numbers in [0, 1), keyed by (episode seed, tick, agent); return it."""
         action_noise(self.state.worlds, out)
         return out
 
@@ -134,12 +165,24 @@ class VecEnv:
         """
         for new, old in ((observations, self.observations), (token_counts, self.token_counts)):
             assert new.shape == old.shape and new.dtype == old.dtype and new.flags.c_contiguous
-        shape = self._buffers.observations.shape
-        self._buffers = self._buffers._replace(
-            observations=observations.reshape(shape), token_counts=token_counts.reshape(shape[:2])
-        )
+        key = observations.ctypes.data, token_counts.ctypes.data
+        self._buffers = self._slots.get(key) or self._add_slot(key, observations, token_counts)
         self.observations = observations
         self.token_counts = token_counts
+
+    def _add_slot(
+        self, key: tuple[int, int], observations: NDArray[np.uint8], token_counts: NDArray[np.int32]
+    ) -> Buffers:
+        """Remember the buffers that write to this place: telling the rules where things lie costs 40 us each time."""
+        if len(self._slots) >= MAX_SLOTS:
+            self._slots.clear()
+        shape = self._buffers.observations.shape
+        self._slots[key] = self._buffers._replace(
+            actions=self._actions.view(),  # an array object of its own, by which the rules know these buffers again
+            observations=observations.reshape(shape),
+            token_counts=token_counts.reshape(shape[:2]),
+        )
+        return self._slots[key]
 
     def compiled_world(self, world: int) -> CompiledWorld:
         """Return the compiled world that `world` plays or played last."""
@@ -155,7 +198,7 @@ class VecEnv:
     # Saving
 
     def snapshot(self) -> dict[str, Any]:
-        """Return a copy of everything that decides how the games go on; `episode_ends` of the last step are not kept."""
+        """Return a copy of all that decides how the games go on; the last step's `episode_ends` are not kept."""
         return {
             "sizes": list(self.sizes),
             "state": {name: array.copy() for name, array in self.state._asdict().items()},
@@ -253,6 +296,8 @@ class VecEnv:
             end = self._episode_end(world)
             self.episode_ends.append(end)
             self.task_source.on_episode_end(end)
+            for look in tuple(self.before_reset):  # they may take themselves off the list
+                look(world)
             self._episodes[world] += 1
             flags = [array[rows].copy() for array in (self.terminals, self.truncations, self.action_success)]
             rewards = self.rewards[rows].copy()
@@ -282,9 +327,11 @@ class VecEnv:
 
     def _agent_stats(self, world: int) -> NDArray[np.int32]:
         """Return a world's statistics [A, S] in the columns of `agent_stat_names`; what it does not count is 0."""
-        names, stats = self._compiled[world].stat_names, self.state.stats[world]
+        names = self._compiled[world].stat_names
+        stats: NDArray[np.int32] = self.state.stats[world]
+        result: NDArray[np.int32] = stats[:, : len(names)].copy()
         if names == self.agent_stat_names:
-            return stats[:, : len(names)].copy()
+            return result
         column = {name: i for i, name in enumerate(names)}
         result = np.zeros((self.agents_per_world, len(self.agent_stat_names)), np.int32)
         for i, name in enumerate(self.agent_stat_names):
@@ -317,11 +364,12 @@ class VecEnv:
         for world, compiled in enumerate(self._compiled):
             write_rules_row(self.rules, world, compiled)
         self._buffers = self._buffers._replace(pools=allocate_buffers(sizes, self.num_worlds).pools)
+        self._slots.clear()
 
     def _clear_finals(self) -> None:
-        self.episode_ends: list[EpisodeEnd] = []
-        self.final_index: NDArray[np.int64] = np.zeros(0, np.int64)
-        self.final_observation: NDArray[np.uint8] = np.zeros((0, self.sizes.tokens, 3), np.uint8)
+        self.episode_ends = []
+        self.final_index = np.zeros(0, np.int64)
+        self.final_observation = np.zeros((0, self.sizes.tokens, 3), np.uint8)
 
     def _clear_idle_rows(self) -> None:
         """Let the rows of worlds without a task say nothing."""

@@ -16,7 +16,7 @@ from metta.eval.statistics import Interval, mean_intervals
 from metta.sim import parse_policy_uri
 
 _VERB = re.compile(r"action\.(?P<verb>\w+)\.(?P<end>success|failed)")
-_ON_FROZEN = re.compile(r"action\.attack\..+\.wasted_on_frozen|action\.attack\.wasted_on_frozen")
+_ON_FROZEN = re.compile(r"action\.attack\.\w+\.wasted_on_frozen")
 
 
 class AnalysisConfig(Config):
@@ -74,10 +74,12 @@ def metric_rows(
 ) -> list[MetricRow]:
     """Return the table of all metrics that match one of the globs, by policy, simulation and metric's name.
 
+    A metric that was 0 in every episode has a line only if one of `metrics` is its whole name.
     Raises StatsError for a glob that nothing matches, with the nearest names.
     """
     names = matching_metrics(database.metric_names(), metrics)
-    return [row for policy in policies for row in _policy_rows(database, names, policy)]
+    rows = [row for policy in policies for row in _policy_rows(database, names, policy)]
+    return [row for row in rows if row.mean.value or row.mean.low or row.metric in metrics]
 
 
 def matching_metrics(names: Sequence[str], globs: Sequence[str]) -> list[str]:
@@ -125,16 +127,16 @@ def wasted_actions(
 
 
 def format_table(rows: Sequence[Sequence[str]], *, header: Sequence[str]) -> str:
-    """Return rows of text as an aligned table; all columns but the first are right-aligned."""
-    lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    """Return rows of text as an aligned table: numbers and intervals to the right, all else to the left."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    are_numbers = [all(re.match(r"[\[\d+.-]|$", cell) for cell in column[1:]) for column in columns]
 
     def text(line: Sequence[str]) -> str:
-        cells = [cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(line, widths, strict=True))]
-        return "  ".join(cells).rstrip()
+        cells = zip(line, widths, are_numbers, strict=True)
+        return "  ".join(cell.rjust(width) if number else cell.ljust(width) for cell, width, number in cells).rstrip()
 
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([text(lines[0]), rule, *map(text, lines[1:])])
+    return "\n".join([text(header), "  ".join("-" * width for width in widths), *map(text, rows)])
 
 
 def _find(name: str, present: Sequence[PolicyVersion]) -> PolicyVersion:

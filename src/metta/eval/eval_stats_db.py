@@ -102,7 +102,9 @@ class EvalStatsDB(SimulationStatsDB):
     def sample_count(self, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None) -> int:
         """Return how many agent-episode pairs of the policy recorded anything."""
         where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
-        row = self.connection.execute(f"SELECT count(*) FROM {_SAMPLES} s WHERE {where.sql}", where.parameters).fetchone()
+        row = self.connection.execute(
+            f"SELECT count(*) FROM {_SAMPLES} s WHERE {where.sql}", where.parameters
+        ).fetchone()
         assert row is not None
         return int(row[0])
 
@@ -153,7 +155,7 @@ class EvalStatsDB(SimulationStatsDB):
     def summary(
         self, metric: str, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
     ) -> Summary | None:
-        """Return mean and interquartile mean with intervals over episodes, stratified by simulation; None: no samples."""
+        """Return mean and interquartile mean over episodes, stratified by simulation; None without samples."""
         episodes = self.episode_values(metric, checkpoint_path, epoch, filter)
         if episodes.empty:
             return None
@@ -180,8 +182,10 @@ class EvalStatsDB(SimulationStatsDB):
         return pd.concat([episodes, filled.div(episodes["agents"], axis=0)], axis=1)
 
     def metric_names(self) -> list[str]:
-        """Return the names of all recorded metrics, sorted."""
-        rows = self.connection.execute("SELECT DISTINCT metric FROM agent_metrics ORDER BY metric").fetchall()
+        """Return the names of all metrics that were counted, also of those that stayed 0, sorted."""
+        rows = self.connection.execute(
+            "SELECT metric FROM simulation_metrics UNION SELECT DISTINCT metric FROM agent_metrics ORDER BY metric"
+        ).fetchall()
         return [str(row[0]) for row in rows]
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -197,7 +201,9 @@ class EvalStatsDB(SimulationStatsDB):
                 raise StatsError(f"only questions are allowed (SELECT), this is {statements[0].type.name}")
             return self.connection.execute(statements[0], parameters).df()
         except duckdb.PermissionException as error:
-            raise StatsError(f"the query is refused: it may read nothing but this database ({_first(error)})") from error
+            raise StatsError(
+                f"the query is refused: it may read nothing but this database ({_first(error)})"
+            ) from error
         except duckdb.Error as error:
             raise StatsError(f"the query cannot be answered: {error}") from error
 

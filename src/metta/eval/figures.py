@@ -9,14 +9,17 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from metta.eval.learning_curve import Curve, Point
-from metta.eval.statistics import Interval, Values, decimals
+from metta.eval.statistics import Interval, Values
 
 # Legible on white and on near-black, told apart by the colour-blind; grey and amber are kept for the yardsticks.
 POLICY_COLORS = ("#3f7fd6", "#c2578b", "#2a9d8f", "#8a63d2", "#b0622a")
@@ -24,7 +27,7 @@ YARDSTICK_COLORS = {"random": "#868c96", "noop": "#868c96", "scripted": "#d08a1d
 
 _INK = "#010203"  # stands for the page's text colour
 _FAINT = "#a0a4ab"
-_STYLE = {
+_STYLE: dict[Any, Any] = {  # matplotlib types each key by itself
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -62,24 +65,27 @@ class Sample:
 def learning_curve(curves: Sequence[Curve], yardsticks: dict[str, Interval], *, metric: str) -> str:
     """Return the SVG of a score over agent steps and over minutes; yardsticks are labelled lines."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(10, 3.9), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
+        figure = Figure(figsize=(10, 4.1), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
         most_steps = max((point.agent_steps for curve in curves for point in _points(curve)), default=1.0)
         unit, name = (1e6, "million agent steps") if most_steps >= 1e6 else (1e3, "thousand agent steps")
-        for axes, label in ((left, name), (right, "minutes of training")):
+        for axes, scale, label in ((left, unit, name), (right, None, "minutes of training")):
             for number, curve in enumerate(curves):
-                scale = unit if axes is left else None
                 _draw_curve(axes, curve, scale=scale, color=POLICY_COLORS[number % len(POLICY_COLORS)])
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
-            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
             axes.grid(axis="y", color=_FAINT, alpha=0.25, linewidth=0.6)
-        for axes in (left, right):
+        values = [point.interval.value for curve in curves for point in _points(curve)]
+        values += [interval.value for interval in yardsticks.values()]
+        bottom, top = min([0.0, *values]), max([0.0, *values])
+        left.set_ylim(bottom - 0.04 * (top - bottom or 1), top + 0.12 * (top - bottom or 1))
+        for axes, scale in ((left, unit), (right, None)):
             for policy, interval in yardsticks.items():
                 _draw_yardstick(axes, policy, interval)
+            for number, curve in enumerate(curves):
+                _label_curve(axes, curve, scale=scale, color=POLICY_COLORS[number % len(POLICY_COLORS)])
         left.set_ylabel(f"{metric} per agent")
-        left.set_title("Line and band: training, 95 % interval")
-        right.set_title("Points: evaluations on seeds never trained on, 95 % interval")
+        _explain_marks(figure)
         return _svg(figure, name="learning-curve")
 
 
@@ -110,32 +116,52 @@ def _points(curve: Curve) -> list[Point]:
     return [*curve.training, *curve.evaluations]
 
 
+def _places(points: Sequence[Point], scale: float | None) -> list[float]:
+    """Where points stand: agent steps in units of `scale`, or minutes if it is None."""
+    return [point.minutes if scale is None else point.agent_steps / scale for point in points]
+
+
 def _draw_curve(axes: Axes, curve: Curve, *, scale: float | None, color: str) -> None:
-    """Draw over agent steps in units of `scale`, or over minutes if it is None."""
-
-    def x(points: Sequence[Point]) -> list[float]:
-        return [point.minutes if scale is None else point.agent_steps / scale for point in points]
-
-    training, evaluations = curve.training, curve.evaluations
-    if training:
-        low, high = ([getattr(p.interval, end) for p in training] for end in ("low", "high"))
-        axes.plot(x(training), [p.interval.value for p in training], color=color, linewidth=1.8)
-        axes.fill_between(x(training), low, high, color=color, alpha=0.22, linewidth=0)
-    for place, point in zip(x(evaluations), evaluations, strict=True):
+    if curve.training:
+        places = _places(curve.training, scale)
+        intervals = [point.interval for point in curve.training]
+        axes.fill_between(
+            places, [i.low for i in intervals], [i.high for i in intervals], color=color, alpha=0.22, linewidth=0
+        )
+        axes.plot(places, [i.value for i in intervals], color=color, linewidth=1.8)
+    for place, point in zip(_places(curve.evaluations, scale), curve.evaluations, strict=True):
         value, low, high = point.interval
         axes.plot([place, place], [low, high], color=_INK, linewidth=1.3)
         axes.plot([place], [value], "o", color=color, markeredgecolor=_INK, markersize=5.5, markeredgewidth=1.2)
-    last = max(_points(curve), key=lambda point: point.agent_steps, default=None)
-    if last is not None:
-        text = f"{curve.label} {_number(last.interval)}"
-        axes.annotate(
-            *(text, (x([last])[0], last.interval.value)),
-            xytext=(-6, 9),
-            textcoords="offset points",
-            ha="right",
-            color=color,
-            weight="bold",
-        )
+
+
+def _label_curve(axes: Axes, curve: Curve, *, scale: float | None, color: str) -> None:
+    """Write the curve's name below its end, where a rising curve leaves room; above one that runs along the bottom."""
+    last = curve.last()
+    if last is None:
+        return
+    bottom, top = axes.get_ylim()
+    is_high = (last.interval.value - bottom) / (top - bottom) > 0.2
+    axes.annotate(
+        f"{curve.label} {last.interval.text()}",
+        (_places([last], scale)[0], last.interval.value),
+        xytext=(0, -13 if is_high else 16),
+        textcoords="offset points",
+        ha="right",
+        va="top" if is_high else "bottom",
+        color=color,
+        weight="bold",
+    )
+
+
+def _explain_marks(figure: Figure) -> None:
+    color = POLICY_COLORS[0]
+    marks: list[Any] = [
+        (Line2D([], [], color=color, linewidth=1.8), Patch(color=color, alpha=0.22, linewidth=0)),
+        Line2D([], [], color=color, marker="o", markeredgecolor=_INK, markersize=5.5, linestyle="none"),
+    ]
+    labels = ["while training, with 95 % interval", "evaluation on seeds never trained on, with 95 % interval"]
+    figure.legend(marks, labels, loc="outside upper left", ncols=2, frameon=False, borderaxespad=0.2)
 
 
 def _draw_yardstick(axes: Axes, policy: str, interval: Interval) -> None:
@@ -144,7 +170,7 @@ def _draw_yardstick(axes: Axes, policy: str, interval: Interval) -> None:
     if not np.isnan(interval.low):
         axes.axhspan(interval.low, interval.high, color=color, alpha=0.15, linewidth=0)
     axes.annotate(
-        f"{policy} {_number(interval)}",
+        f"{policy} {interval.text()}",
         (1, interval.value),
         xycoords=axes.get_yaxis_transform(),
         xytext=(-2, 4),
@@ -160,12 +186,8 @@ def _draw_mean(axes: Axes, mean: Interval, row: int) -> None:
         axes.plot([mean.low, mean.high], [row, row], color=_INK, linewidth=2.2, solid_capstyle="butt")
     axes.plot([mean.value] * 2, [row - 0.2, row + 0.2], color=_INK, linewidth=2.2, solid_capstyle="butt")
     axes.annotate(
-        _number(mean), (mean.value, row - 0.27), xytext=(0, 2), textcoords="offset points", ha="center", weight="bold"
+        mean.text(), (mean.value, row - 0.27), xytext=(0, 2), textcoords="offset points", ha="center", weight="bold"
     )
-
-
-def _number(interval: Interval) -> str:
-    return f"{interval.value:.{decimals(interval)}f}"
 
 
 def _svg(figure: Figure, *, name: str) -> str:

@@ -6,10 +6,12 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from metta.agent import resolve_policy_uri
+from metta.errors import PolicyMismatchError, RunError, StatsError
 from metta.eval.analysis import AnalysisConfig, PolicyVersion, metric_rows, policy_versions, wasted_actions
 from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.learning_curve import Curve, Point, read_training
@@ -17,7 +19,6 @@ from metta.eval.policy_evaluator import PolicyEvaluator
 from metta.eval.report import Report, Score, Versus
 from metta.eval.statistics import Comparison, Summary, compare, mean_interval, summarize
 from metta.eval.suites import Suite, named_suite, world_suite
-from metta.errors import PolicyMismatchError, RunError, StatsError
 from metta.grid import WorldConfig
 from metta.sim import SimulationConfig, evaluation_seeds
 
@@ -25,6 +26,15 @@ logger = logging.getLogger(__name__)
 
 YARDSTICKS = ("mock://scripted", "mock://random")
 _YARDSTICK_KEYS = tuple(uri.removeprefix("mock://") for uri in YARDSTICKS)
+
+
+class _Options(NamedTuple):
+    """How what is missing is evaluated."""
+
+    stats_uri: str
+    threads: int
+    device: str
+    data_dir: str
 
 
 def analyze_run(
@@ -46,15 +56,14 @@ def analyze_run(
     run_dir, config = Path(run_dir), config or AnalysisConfig()
     suite = suite or suite_of_run(run_dir, name=config.suite, episodes=episodes)
     stats_uri = str(run_dir / "stats" / "stats.duckdb")
-    evaluator = {"device": device, "threads": threads, "data_dir": str(run_dir.parent), "stats_uri": stats_uri}
-    policies = [
-        evaluate_missing(uri, suite, replay_dir=str(run_dir / "replays"), **evaluator)
-        for uri in (str(run_dir), *config.policies)
-    ]
-    policies += _yardsticks(suite, **evaluator)
+    options = _Options(stats_uri=stats_uri, threads=threads, device=device, data_dir=str(run_dir.parent))
+    replay_dir = str(run_dir / "replays")
+    uris = [str(run_dir), *config.policies]
+    policies = [_evaluate_missing(uri, suite, options, replay_dir=replay_dir) for uri in uris]
+    policies += _play_yardsticks(suite, options)
     with EvalStatsDB.from_uri(stats_uri) as database:
-        report = _report(database, run_dir, suite, list(dict.fromkeys(policies)), metrics=config.metrics)
-    report.save(Path(config.output) if config.output else run_dir / "report")
+        report = _report(database, run_dir, suite, list(dict.fromkeys(policies)), config)
+    report.save()
     return report
 
 
@@ -66,7 +75,8 @@ def yardsticks(
     They play the suite's own seeds, once: what is in the statistics file is used again. A yardstick that cannot play in
     a world (no scripted agent knows it) is left out.
     """
-    policies = _yardsticks(suite, stats_uri=stats_uri, threads=threads, device=device, data_dir=data_dir)
+    options = _Options(stats_uri=stats_uri, threads=threads, device=device, data_dir=data_dir)
+    policies = _play_yardsticks(suite, options)
     found: dict[str, dict[str, Summary]] = {}
     with EvalStatsDB.from_uri(stats_uri) as database:
         for simulation in suite.simulations:
@@ -75,31 +85,6 @@ def yardsticks(
                 if score is not None:
                     found.setdefault(simulation.name, {})[policy.key] = score.summary
     return found
-
-
-def evaluate_missing(
-    uri: str,
-    suite: Suite,
-    *,
-    stats_uri: str,
-    replay_dir: str | None = None,
-    threads: int = 1,
-    device: str = "cpu",
-    data_dir: str = "./train_dir",
-) -> PolicyVersion:
-    """Play those simulations of `suite` of which the statistics file lacks an episode of the policy; return its name.
-
-    Raises CheckpointError if the policy cannot be loaded, PolicyMismatchError if it cannot play in a world.
-    """
-    resolved = resolve_policy_uri(uri, data_dir=data_dir)
-    policy = PolicyVersion(resolved.policy_key, resolved.policy_version)
-    missing = [simulation for simulation in suite.simulations if not _is_evaluated(stats_uri, policy, simulation)]
-    if missing:
-        evaluator = PolicyEvaluator(
-            missing, device=device, threads=threads, replay_dir=replay_dir, stats_uri=stats_uri, data_dir=data_dir
-        )
-        evaluator.evaluate(resolved.uri)
-    return policy
 
 
 def suite_of_run(run_dir: Path, *, name: str | None = None, episodes: int | None = None) -> Suite:
@@ -144,7 +129,7 @@ def compare_policies(
 
 
 def _report(
-    database: EvalStatsDB, run_dir: Path, suite: Suite, policies: Sequence[PolicyVersion], *, metrics: Sequence[str]
+    database: EvalStatsDB, run_dir: Path, suite: Suite, policies: Sequence[PolicyVersion], config: AnalysisConfig
 ) -> Report:
     first, main = suite.simulations[0], policies[0]
     found = [policy_score(database, policy, simulation) for policy in policies for simulation in suite.simulations]
@@ -154,10 +139,11 @@ def _report(
     return Report(
         title=f"{run_dir.name} · {suite.name}",
         metric=names.pop() if len(names) == 1 else "score",
+        folder=Path(config.output) if config.output else run_dir / "report",
         scores=scores,
         comparisons=_comparisons(database, main, policies[1:], suite),
         wasted={policy: wasted_actions(database, policy, simulation=first.name) for policy in learned},
-        rows=metric_rows(database, metrics=metrics, policies=learned),
+        rows=metric_rows(database, metrics=config.metrics, policies=learned),
         replay_urls={
             f"{policy}, {simulation.name}": _replays(database, run_dir, policy, simulation.name)
             for policy in policies
@@ -180,9 +166,7 @@ def _comparisons(
         for simulation in suite.simulations:
             comparison = compare_policies(database, policy, other, [simulation])
             if comparison is not None:
-                versus.append(
-                    Versus(policy=policy, other=other, simulation=simulation.name, comparison=comparison)
-                )
+                versus.append(Versus(policy=policy, other=other, simulation=simulation.name, comparison=comparison))
     return versus
 
 
@@ -211,20 +195,24 @@ def _replays(database: EvalStatsDB, run_dir: Path, policy: PolicyVersion, simula
     return found
 
 
-def _yardsticks(
-    suite: Suite, *, stats_uri: str, threads: int, device: str, data_dir: str
-) -> list[PolicyVersion]:
+def _play_yardsticks(suite: Suite, options: _Options) -> list[PolicyVersion]:
     found = []
     for uri in YARDSTICKS:
         try:
-            policy = evaluate_missing(
-                uri, suite, stats_uri=stats_uri, threads=threads, device=device, data_dir=data_dir
-            )
+            found.append(_evaluate_missing(uri, suite, options))
         except PolicyMismatchError as error:
             logger.warning("%s is left out: %s", uri, error)
-        else:
-            found.append(policy)
     return found
+
+
+def _evaluate_missing(uri: str, suite: Suite, options: _Options, *, replay_dir: str | None = None) -> PolicyVersion:
+    """Play those simulations of which the statistics file lacks an episode of the policy; return the policy."""
+    resolved = resolve_policy_uri(uri, data_dir=options.data_dir)
+    policy = PolicyVersion(resolved.policy_key, resolved.policy_version)
+    missing = [simulation for simulation in suite.simulations if not _is_evaluated(options, policy, simulation)]
+    if missing:
+        PolicyEvaluator(missing, replay_dir=replay_dir, **options._asdict()).evaluate(resolved.uri)
+    return policy
 
 
 def _episodes_of(simulation: SimulationConfig) -> dict[str, object]:
@@ -233,10 +221,10 @@ def _episodes_of(simulation: SimulationConfig) -> dict[str, object]:
     return {"sim_name": simulation.name, "sim_env": simulation.env(), "seed": seeds}
 
 
-def _is_evaluated(stats_uri: str, policy: PolicyVersion, simulation: SimulationConfig) -> bool:
+def _is_evaluated(options: _Options, policy: PolicyVersion, simulation: SimulationConfig) -> bool:
     """Whether the file holds every episode that `simulation` asks for."""
     try:
-        with EvalStatsDB.from_uri(stats_uri) as database:
+        with EvalStatsDB.from_uri(options.stats_uri) as database:
             episodes = database.episode_values("reward", *policy, filter=_episodes_of(simulation))
     except StatsError:
         return False

@@ -34,11 +34,22 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def decimals(self) -> int:
+        """Return how many decimals are worth printing: two digits of the interval's width, 0 to 4."""
+        width = self.high - self.low
+        return int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 2
+
+    def text(self, *, like: Interval | None = None) -> str:
+        """Return the value with as many decimals as it, or `like`, is known to."""
+        return f"{self.value:,.{(like or self).decimals()}f}"
+
+    def bounds(self) -> str:
+        """Return `[low, high]`; an empty text without them."""
+        digits = self.decimals()
+        return "" if np.isnan(self.low) else f"[{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
+
     def __str__(self) -> str:
-        if np.isnan(self.low):
-            return f"{self.value:.3g}"
-        digits = decimals(self)
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f"{self.text()} {self.bounds()}".strip()
 
 
 class Summary(NamedTuple):
@@ -135,17 +146,10 @@ def compare(x: Sequence[Values], y: Sequence[Values], *, seed: int = 0) -> Compa
     )
 
 
-def decimals(interval: Interval) -> int:
-    """Return how many decimals are worth printing: two digits of the interval's width, 0 to 4."""
-    width = interval.high - interval.low
-    if not width > 0:
-        return 2
-    return int(np.clip(1 - np.floor(np.log10(width)), 0, 4))
-
-
 def _wins(x: Values, y: Values) -> Values:
     """[E_x, E_y]: 1 where x is more, 0.5 where they are equal."""
-    return (x[:, None] > y[None, :]) + 0.5 * (x[:, None] == y[None, :])
+    wins: Values = (x[:, None] > y[None, :]) + 0.5 * (x[:, None] == y[None, :])
+    return wins
 
 
 def _iqm_rows(rows: Values) -> Values:
@@ -158,7 +162,8 @@ def _iqm_rows(rows: Values) -> Values:
 
 def _counts(generator: np.random.Generator, episodes: int) -> Values:
     """Return how often each episode is drawn in each resample, [B, E]: enough to know every mean."""
-    return generator.multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES).astype(np.float64)
+    counts: Values = generator.multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES).astype(np.float64)
+    return counts
 
 
 def _resampled(strata: Sequence[Values], *, seed: int) -> Iterator[list[Values]]:

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numba
+
+_settings: Any = numba.config
+
+KEEP_DAYS = 30  # directories of other versions that nobody used for so long are removed
 
 
 @cache
@@ -25,17 +34,49 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def use_compile_cache() -> Path:
-    """Point Numba at our cache directory, unless the user set `NUMBA_CACHE_DIR`; return the directory."""
-    if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR)
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metta" / "compiled"
+@contextmanager
+def compile_cache() -> Iterator[None]:
+    """Let functions that are decorated inside keep their machine code in our directory; Numba's setting stays."""
+    before = _settings.CACHE_DIR
+    _settings.CACHE_DIR = str(cache_directory())
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        probe = tempfile.TemporaryFile(dir=base)
-        probe.close()
-    except OSError:
-        base = Path(tempfile.gettempdir()) / f"metta-compiled-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    directory = base / source_hash()
-    numba.config.CACHE_DIR = str(directory)
-    return directory
+        yield
+    finally:
+        _settings.CACHE_DIR = before
+
+
+@cache
+def cache_directory() -> Path:
+    """Return the directory of this version's machine code, made if need be.
+
+    Below `NUMBA_CACHE_DIR` if that is set, else below the user's cache directory, else, where nothing of that can be
+    written, below the system's temporary one. Never beside the sources: an installation may be read-only.
+    """
+    for base in _candidates():
+        directory = base / source_hash()
+        with suppress(OSError):
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):
+                pass
+            os.utime(directory)
+            _remove_old(base)
+            return directory
+    return Path(tempfile.mkdtemp(prefix="metta-compiled-"))
+
+
+def _candidates() -> Iterator[Path]:
+    if _settings.CACHE_DIR:
+        yield Path(_settings.CACHE_DIR) / "metta-compiled"
+    if os.environ.get("XDG_CACHE_HOME"):
+        yield Path(os.environ["XDG_CACHE_HOME"]) / "metta" / "compiled"
+    with suppress(RuntimeError):  # nobody's home
+        yield Path.home() / ".cache" / "metta" / "compiled"
+    yield Path(tempfile.gettempdir()) / f"metta-compiled-{getattr(os, 'getuid', lambda: 'user')()}"
+
+
+def _remove_old(base: Path) -> None:
+    limit = time.time() - KEEP_DAYS * 86_400
+    for directory in base.iterdir():
+        with suppress(OSError):
+            if directory.stat().st_mtime < limit:
+                shutil.rmtree(directory, ignore_errors=True)

@@ -38,7 +38,7 @@ def check_config(config: WorldConfig) -> None:
 def check_fields(config: WorldConfig) -> None:
     """Raise ConfigError when a field was changed behind the model's back, as by an assignment into a dictionary."""
     try:
-        WorldConfig.model_validate(config.model_dump())
+        WorldConfig.model_validate(config.model_dump(warnings=False))
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,15 @@ from numpy.typing import NDArray
 from metta.errors import ConfigError, MapError
 from metta.grid import ruleset as rs
 from metta.grid import stats
-from metta.grid.check import check_config, check_map, check_stats, templates_of, unknown, verbs_of, wrong_number_of_agents
+from metta.grid.check import (
+    check_config,
+    check_map,
+    check_stats,
+    templates_of,
+    unknown,
+    verbs_of,
+    wrong_number_of_agents,
+)
 from metta.grid.config import AgentConfig, BoxConfig, ConverterConfig, ObjectConfig, WallConfig, WorldConfig
 from metta.grid.maps import GridMap, MapLimits, agent_team, build_map, map_limits
 from metta.grid.reset import (
@@ -66,7 +75,7 @@ class CompiledWorld:
         return build_map(self.config.map, seed)
 
     def meanings(self, names: tuple[str, ...]) -> NDArray[np.int32]:
-        """Return what each name of a map stands for, int32 [names, MEANING_FIELDS]. Raises MapError for a strange one."""
+        """Return what each name of a map stands for, int32 [names, MEANING_FIELDS]; raises MapError if unknown."""
         if names not in self._meanings:
             self._meanings[names] = self._find_meanings(names)
         return self._meanings[names]
@@ -108,7 +117,7 @@ def compile_world(config: WorldConfig) -> CompiledWorld:
 
     Raises ConfigError, or MapError for the map, with the path of the mistake, what was given and what is allowed.
     """
-    key = config.model_dump_json()
+    key = config.model_dump_json(warnings=False)
     if key not in _compiled:
         _compiled[key] = _compile(config.model_copy(deep=True))
         if len(_compiled) > MAX_CACHED:
@@ -127,14 +136,15 @@ def _compile(config: WorldConfig) -> CompiledWorld:
     team_names = tuple(stats.team_name(team) for team in teams)
     stat_names = stats.agent_stat_names(config.resources, team_names, tuple(objects))
     check_stats(config, stat_names)
-    sizes = sizes_of(config, limits, objects, num_actions=len(action_names), num_stats=len(stat_names), num_teams=len(teams))
+    sizes = sizes_of(
+        config, limits, objects, num_actions=len(action_names), num_stats=len(stat_names), num_teams=len(teams)
+    )
     rules = allocate_rules(sizes, 1)
-    write_world_rules(rules, config, objects, num_teams=len(teams))
+    write_world_rules(rules, config, objects, len(teams))
     rules.actions[0] = actions
     write_verbs(rules, config)
     write_templates(rules, config, stat_names)
     write_kinds(rules, config, objects)
-    write_window(rules, config)
     for array in rules:
         array.flags.writeable = False
     return CompiledWorld(
@@ -159,7 +169,9 @@ def objects_of(config: WorldConfig, limits: MapLimits) -> dict[str, ObjectConfig
     if "wall" in config.objects or limits.counts.get("wall", 0) == 0:
         return dict(config.objects)
     if any(thing.type_id == 1 for thing in config.objects.values()):
-        raise ConfigError("objects: the map has walls, but type id 1 is another object's; allowed: an object called wall")
+        raise ConfigError(
+            "objects: type id 1 is another object's, but the map has walls; allowed: an object called wall"
+        )
     return {**config.objects, "wall": WallConfig()}
 
 
@@ -249,7 +261,8 @@ def sizes_of(
         resources=R,
         actions=num_actions,
         tokens=config.observation.num_tokens,
-        window=config.observation.height * config.observation.width,
+        window_height=config.observation.height,
+        window_width=config.observation.width,
         height=limits.height,
         width=limits.width,
         objects=num_objects,
@@ -267,6 +280,7 @@ def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
     """Return rules that have yet to be written, all zeros."""
     E, R, P, G, N = num_worlds, sizes.resources, sizes.templates, sizes.kinds, sizes.stat_rewards
     V = len(rs.VERBS)
+    places, sets = window_tables(sizes.window_height, sizes.window_width)
     return Rules(
         world=np.zeros((E, rs.RULE_FIELDS), np.int64),
         actions=np.zeros((E, sizes.actions, 2), np.int32),
@@ -280,19 +294,23 @@ def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
         stat_reward_columns=np.zeros((E, P, N), np.int32),
         kinds=np.zeros((E, G, rs.KIND_FIELDS), np.int32),
         kind_resources=np.zeros((E, G, 3, R), np.uint8),
-        window_places=np.zeros((E, sizes.window), np.uint8),
-        window_ranks=np.zeros((E, sizes.window), np.uint8),
+        window_places=places,
+        window_sets=sets,
     )
 
 
 def write_rules_row(rules: Rules, e: int, compiled: CompiledWorld) -> None:
     """Let world `e` play by the rules of `compiled`; the arrays are large enough (`Sizes`)."""
-    for target, source in zip(rules, compiled.rules, strict=True):
+    arrays: Iterable[tuple[str, NDArray[Any], NDArray[Any]]] = zip(Rules._fields, rules, compiled.rules, strict=True)
+    for name, target, source in arrays:
+        if name in rs.SHARED_FIELDS:
+            continue
         if target.shape[1:] == source.shape[1:]:
             target[e] = source[0]
         else:
             target[e] = 0
-            target[(e, *(slice(size) for size in source.shape[1:]))] = source[0]
+            index: Any = (e, *(slice(size) for size in source.shape[1:]))
+            target[index] = source[0]
 
 
 def check_compatible(a: CompiledWorld, b: CompiledWorld) -> None:
@@ -311,7 +329,7 @@ def check_compatible(a: CompiledWorld, b: CompiledWorld) -> None:
             raise ConfigError(f"{path}: given {second} beside {first}; allowed: worlds of one batch have the same")
 
 
-def write_world_rules(rules: Rules, config: WorldConfig, objects: Mapping[str, ObjectConfig], *, num_teams: int) -> None:
+def write_world_rules(rules: Rules, config: WorldConfig, objects: Mapping[str, ObjectConfig], num_teams: int) -> None:
     """Write the fields that are the world's own."""
     boxes = [kind for kind, thing in enumerate(objects.values()) if isinstance(thing, BoxConfig)]
     R = len(config.resources)
@@ -419,12 +437,23 @@ def write_converter(
     write_amounts(planes[rs.PLANE_IS_OUTPUT], dict.fromkeys(thing.output_resources, 1), resources)
 
 
-def write_window(rules: Rules, config: WorldConfig) -> None:
-    """Write the order in which the window's cells are observed: by distance, then row, then column."""
-    height, width = config.observation.height, config.observation.width
+@cache
+def window_tables(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return `Rules.window_places` and `Rules.window_sets` for a window of this size.
+
+    `sets[(pair * height + row) * WINDOW_CHUNKS + chunk, bits]` holds, in two words, which of the ranks from
+    2 * RANK_BITS * pair on belong to the cells of a row's chunk whose bits are set.
+    """
+    places = np.zeros(height * width, np.uint8)
+    sets = np.zeros((2 * height * rs.WINDOW_CHUNKS, 2**rs.CHUNK_BITS, 2), np.int64)
     for rank, (row, column) in enumerate(cells_in_order(height, width)):
-        rules.window_places[0, rank] = row * 16 + column
-        rules.window_ranks[0, row * width + column] = rank
+        places[rank] = row * 16 + column
+        chunk, bit = divmod(column, rs.CHUNK_BITS)
+        word, member = divmod(rank, rs.RANK_BITS)
+        holding = (np.arange(2**rs.CHUNK_BITS) >> bit) & 1 == 1
+        sets[((word // 2) * height + row) * rs.WINDOW_CHUNKS + chunk, holding, word % 2] |= 1 << member
+    places.flags.writeable = sets.flags.writeable = False
+    return places, sets
 
 
 def cells_in_order(height: int, width: int) -> Iterator[tuple[int, int]]:

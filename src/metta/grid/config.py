@@ -109,7 +109,7 @@ class WallConfig(Config):
 
 
 class ConverterConfig(Config):
-    """A machine that turns inputs into outputs (world.md, section 4). `max_output` and `max_conversions`: -1 = no limit."""
+    """A machine that turns inputs into outputs (world.md, section 4). `max_...` -1: no limit."""
 
     type: Literal["converter"] = "converter"
     type_id: TypeId

@@ -37,7 +37,6 @@ def step_worlds(rules: Rules, state: State, buffers: Buffers, threads: int = 1) 
 
     The result does not depend on `threads`. A world that has ended must be reset before its next tick.
     """
-    state, buffers = _flat(state, buffers)
     num_worlds = len(buffers.active)
     threads = min(threads, num_worlds)
     if threads <= 1:
@@ -70,7 +69,6 @@ def reset_world(
     compiled.check_map(grid_map)
     write_rules_row(rules, e, compiled)
     stride = state.cells.shape[2]
-    state, buffers = _flat(state, buffers)
     end_at = compiled.config.max_steps if end_at is None else end_at
     meanings = compiled.meanings(grid_map.names)
     begin_world(rules, state, buffers, e, grid_map.codes, meanings, stride, seed, end_at)
@@ -82,15 +80,6 @@ def step_range(rules: Rules, state: State, buffers: Buffers, first: int, last: i
     for e in range(first, last):
         if buffers.active[e]:
             step_world(rules, state, buffers, e)
-
-
-def _flat(state: State, buffers: Buffers) -> tuple[State, Buffers]:
-    """Return what the rules work on: cells addressed by one index, tokens as one row of bytes."""
-    num_worlds, num_agents, num_tokens, _ = buffers.observations.shape
-    return (
-        state._replace(cells=state.cells.reshape(num_worlds, -1)),
-        buffers._replace(observations=buffers.observations.reshape(num_worlds, num_agents, 3 * num_tokens)),
-    )
 
 
 @cache

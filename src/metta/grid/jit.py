@@ -1,49 +1,80 @@
 """How functions of the simulator are compiled: the one place that decides.
 
-With the JIT on, a `@rule` is compiled by Numba for the CPU and kept in the compile cache. With `NUMBA_DISABLE_JIT=1`
-the very same functions run as plain Python, which is the reference in tests.
+With `NUMBA_DISABLE_JIT=1` all of them run as plain Python, which is the reference in tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import numba
+from numba.core import types
 
-from metta.grid.cache import use_compile_cache
+from metta.grid.cache import compile_cache
+from metta.grid.handles import handle_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-JIT_ENABLED: bool = not numba.config.DISABLE_JIT
+njit: Any = numba.njit
+settings: Any = numba.config
+JIT_ENABLED = not settings.DISABLE_JIT
 
-use_compile_cache()
+# Rules see these fields with fewer dimensions: cells by one flat index, an agent's tokens as one row of bytes.
+FLAT_FIELDS = {"cells": 2, "observations": 3}
 
 
 def rule(function: F) -> F:
     """Compile a scalar function of one world, called by other rules. It allocates nothing (no `np.empty`)."""
-    compiled: F = numba.njit(
-        nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
-    )(function)
+    without_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    compiled: F = njit(nogil=True, error_model="numpy", _nrt=False, **without_wrappers)(function)
+    if JIT_ENABLED:
+        _use_plain_integers(compiled)
     return compiled
 
 
 def kernel(function: F) -> F:
-    """Compile a function that is called from Python and keep it in the compile cache. It allocates nothing."""
-    compiled: F = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
-    return compiled
+    """Compile a function that Python calls with `Rules`, `State` or `Buffers`, and keep it in the compile cache."""
+    with compile_cache():
+        compiled = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+
+    @wraps(function)
+    def launch(*arguments: Any) -> Any:
+        return compiled(*[_prepare(argument) for argument in arguments])
+
+    return launch  # type: ignore[return-value]
 
 
 def builder(function: F) -> F:
-    """Compile a function that may allocate arrays, as map builders do; it runs on the CPU alone."""
-    compiled: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    """Compile a function that Python and other functions may call and that may allocate, as map builders do."""
+    with compile_cache():
+        compiled: F = njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled
 
 
-if JIT_ENABLED:
-    from numba.cpython.unsafe.numbers import trailing_zeros
-else:
+def _use_plain_integers(dispatcher: Any) -> None:
+    """Let a rule be compiled once, for int64, and not again for every constant or small integer that it is given."""
+    find = dispatcher.get_call_template
 
-    def trailing_zeros(bits: int) -> int:
-        """Return the number of the lowest bit that is set; `bits` is not 0."""
-        return (bits & -bits).bit_length() - 1
+    def find_plain(arguments: Any, keywords: Any) -> Any:
+        return find(tuple(_plain(argument) for argument in arguments), keywords)
+
+    dispatcher.get_call_template = find_plain
+
+
+def _plain(argument: Any) -> Any:
+    argument = getattr(argument, "literal_type", argument)
+    return types.int64 if isinstance(argument, types.Integer) else argument
+
+
+def _prepare(argument: Any) -> Any:
+    """Return what a kernel gets for an argument: a handle for a tuple of arrays, all else as it is."""
+    if not hasattr(argument, "_fields"):
+        return argument
+    if JIT_ENABLED:
+        return handle_of(argument, flat=FLAT_FIELDS)
+    flat = {name: array for name, array in argument._asdict().items() if name in FLAT_FIELDS}
+    return argument._replace(
+        **{name: array.reshape(*array.shape[: FLAT_FIELDS[name] - 1], -1) for name, array in flat.items()}
+    )

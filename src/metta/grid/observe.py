@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metta.grid.jit import rule, trailing_zeros
+from metta.grid.jit import rule
 from metta.grid.rules.looks import (
     FEATURE_COMPLETION,
     FEATURE_LAST_ACTION,
@@ -19,6 +19,8 @@ from metta.grid.rules.looks import (
     FEATURE_VISITS,
 )
 from metta.grid.ruleset import (
+    CHUNK_BITS,
+    RANK_BITS,
     RULE_MAX_STEPS,
     RULE_NUM_TOKENS,
     RULE_SHOW_COMPLETION,
@@ -29,21 +31,25 @@ from metta.grid.ruleset import (
     RULE_WINDOW_HEIGHT,
     RULE_WINDOW_WIDTH,
     TEMPLATE_RESOURCE_REWARDS,
+    WINDOW_CHUNKS,
     Buffers,
     Rules,
 )
 from metta.grid.stats import TOKENS_DROPPED, TOKENS_FREE_SPACE, TOKENS_WRITTEN
+from metta.grid.words import load_word, store_word, trailing_zeros
 from metta.grid.world import (
     AGENT_LAST_ACTION,
     AGENT_POSITION,
     AGENT_TEMPLATE,
     CELL_FIRST_OBJECT,
+    LOOK_CHUNK,
     WORLD_STEP,
     WORLD_STRIDE,
     State,
 )
 
 EMPTY_BYTE = 255
+CHUNK_MASK = (1 << CHUNK_BITS) - 1
 
 
 @rule
@@ -75,7 +81,7 @@ def completion_value(rules: Rules, state: State, e: int) -> int:
 
 
 @rule
-def reward_value(reward: float) -> int:
+def reward_value(reward: np.float32) -> int:
     """Return 100 * reward in float32, rounded half away from zero, modulo 256; 0 where that cannot be said."""
     hundredfold = np.float64(np.float32(100.0) * np.float32(reward))
     size = np.abs(hundredfold)
@@ -137,30 +143,19 @@ def write_window(rules: Rules, state: State, buffers: Buffers, e: int, a: int, n
     stride = int(state.worlds[e, WORLD_STRIDE])
     corner = int(state.agents[e, a, AGENT_POSITION]) - (height >> 1) * stride - (width >> 1)
     row_mask = (1 << width) - 1
-    first = 0  # four sets of 64 ranks
-    second = 0
-    third = 0
-    fourth = 0
-    for row in range(height):
-        start = corner + row * stride
-        bits = (int(state.occupancy[e, (start >> 4) + 1]) >> (start & 15)) & row_mask
-        while bits != 0:
-            rank = int(rules.window_ranks[e, row * width + trailing_zeros(bits)])
-            bits &= bits - 1
-            bit = 1 << (rank & 63)
-            if rank < 64:
-                first |= bit
-            elif rank < 128:
-                second |= bit
-            elif rank < 192:
-                third |= bit
-            else:
-                fourth |= bit
-    n = write_things(rules, state, buffers, e, a, corner, first, 0, n)
-    n = write_things(rules, state, buffers, e, a, corner, second, 64, n)
-    if height * width > 128:
-        n = write_things(rules, state, buffers, e, a, corner, third, 128, n)
-        n = write_things(rules, state, buffers, e, a, corner, fourth, 192, n)
+    for pair in range((height * width + 2 * RANK_BITS - 1) // (2 * RANK_BITS)):
+        first = 0
+        second = 0
+        for row in range(height):
+            start = corner + row * stride
+            bits = (int(state.occupancy[e, (start >> 4) + 1]) >> (start & 15)) & row_mask
+            for chunk in range((width + CHUNK_BITS - 1) // CHUNK_BITS):
+                cells = (bits >> (CHUNK_BITS * chunk)) & CHUNK_MASK
+                entry = (pair * height + row) * WINDOW_CHUNKS + chunk
+                first |= int(rules.window_sets[entry, cells, 0])
+                second |= int(rules.window_sets[entry, cells, 1])
+        n = write_things(rules, state, buffers, e, a, corner, first, 2 * RANK_BITS * pair, n)
+        n = write_things(rules, state, buffers, e, a, corner, second, 2 * RANK_BITS * pair + RANK_BITS, n)
     return n
 
 
@@ -168,34 +163,57 @@ def write_window(rules: Rules, state: State, buffers: Buffers, e: int, a: int, n
 def write_things(
     rules: Rules, state: State, buffers: Buffers, e: int, a: int, corner: int, ranks: int, first_rank: int, n: int
 ) -> int:
-    """Write the tokens of the things at a set of 64 ranks; return the number of tokens so far."""
+    """Write the tokens of the things at a set of 63 ranks; return the number of tokens so far."""
     limit = int(rules.world[e, RULE_NUM_TOKENS])
     stride = int(state.worlds[e, WORLD_STRIDE])
     num_agents = state.agents.shape[1]
-    num_kinds = rules.kinds.shape[1]
+    first_object = num_agents + rules.kinds.shape[1] - CELL_FIRST_OBJECT
     while ranks != 0:
-        place = int(rules.window_places[e, first_rank + trailing_zeros(ranks)])
+        place = int(rules.window_places[first_rank + trailing_zeros(ranks)])
         ranks &= ranks - 1
         code = int(state.cells[e, corner + (place >> 4) * stride + (place & 15)])
-        if code < 0:
-            row = -code - 1
-        elif code < CELL_FIRST_OBJECT:
-            row = num_agents + code - 1
-        else:
-            row = num_agents + num_kinds + code - CELL_FIRST_OBJECT
+        row = code + (num_agents - 1 if code < CELL_FIRST_OBJECT else first_object)
+        row = -code - 1 if code < 0 else row
         size = int(state.look_sizes[e, row])
-        for t in range(size):
-            if n + t < limit:
-                buffers.observations[e, a, 3 * (n + t)] = place
-                buffers.observations[e, a, 3 * (n + t) + 1] = state.looks[e, row, 3 * t + 1]
-                buffers.observations[e, a, 3 * (n + t) + 2] = state.looks[e, row, 3 * t + 2]
+        if n + size + LOOK_CHUNK <= limit:
+            write_look(state, buffers, e, a, row, size, place, n)
+        else:
+            write_last_look(state, buffers, e, a, row, min(size, limit - n), place, n)
         n += size
     return n
 
 
 @rule
+def write_look(state: State, buffers: Buffers, e: int, a: int, row: int, size: int, place: int, n: int) -> None:
+    """Write the tokens of one thing, by eights; what is written behind its last token is overwritten later."""
+    first_places = place | place << 24 | place << 48
+    second_places = place << 8 | place << 32 | place << 56
+    third_places = place << 16 | place << 40
+    at = 3 * n
+    for byte in range(0, 3 * size, 3 * LOOK_CHUNK):
+        store_word(buffers.observations, e, a, at + byte, load_word(state.looks, e, row, byte) | first_places)
+        store_word(buffers.observations, e, a, at + byte + 8, load_word(state.looks, e, row, byte + 8) | second_places)
+        store_word(buffers.observations, e, a, at + byte + 16, load_word(state.looks, e, row, byte + 16) | third_places)
+
+
+@rule
+def write_last_look(state: State, buffers: Buffers, e: int, a: int, row: int, size: int, place: int, n: int) -> None:
+    """Write as many tokens of one thing as there is room for, byte by byte."""
+    for t in range(size):
+        buffers.observations[e, a, 3 * (n + t)] = place
+        buffers.observations[e, a, 3 * (n + t) + 1] = state.looks[e, row, 3 * t + 1]
+        buffers.observations[e, a, 3 * (n + t) + 2] = state.looks[e, row, 3 * t + 2]
+
+
+@rule
 def clear_tail(buffers: Buffers, e: int, a: int, n: int, limit: int) -> None:
-    """Empty the tokens that the observation before this one used and this one does not."""
-    for i in range(3 * n, 3 * int(buffers.token_counts[e, a])):
-        buffers.observations[e, a, i] = EMPTY_BYTE
+    """Empty the tokens behind the last one that the observation before this one, or `write_look`, has filled."""
+    byte = 3 * n
+    end = 3 * min(max(int(buffers.token_counts[e, a]), n + LOOK_CHUNK), limit)
+    while byte + 8 <= end:
+        store_word(buffers.observations, e, a, byte, -1)
+        byte += 8
+    while byte < end:
+        buffers.observations[e, a, byte] = EMPTY_BYTE
+        byte += 1
     buffers.token_counts[e, a] = n

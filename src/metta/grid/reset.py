@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -107,26 +109,41 @@ def begin_world(
 
 
 @rule
+def fill_row(array: NDArray[Any], e: int, value: int) -> None:
+    """Set every item of `array[e]`, one dimension."""
+    for i in range(array.shape[1]):
+        array[e, i] = value
+
+
+@rule
+def fill_rows(array: NDArray[Any], e: int, value: int) -> None:
+    """Set every item of `array[e]`, two dimensions."""
+    for i in range(array.shape[1]):
+        for j in range(array.shape[2]):
+            array[e, i, j] = value
+
+
+@rule
 def clear_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
     """Put every array of a world into its first state."""
-    state.cells[e, :] = CELL_OUTSIDE
-    state.occupancy[e, :] = 0
-    state.agents[e, :, :] = 0
-    state.inventory[e, :, :] = 0
-    state.objects[e, :, :] = 0
-    state.object_inventory[e, :, :] = 0
-    state.rewards[e, :] = 0
-    state.episode_rewards[e, :] = 0
-    state.stat_rewards[e, :] = 0
-    state.stats[e, :, :] = 0
-    state.object_stats[e, :, :] = 0
-    state.world_stats[e, :] = 0
-    state.visits[e, :, :] = 0
-    state.looks[e, :, :] = 0
-    state.look_sizes[e, :] = 0
-    buffers.terminals[e, :] = False
-    buffers.truncations[e, :] = False
-    buffers.action_success[e, :] = False
+    fill_row(state.cells, e, CELL_OUTSIDE)
+    fill_row(state.occupancy, e, 0)
+    fill_rows(state.agents, e, 0)
+    fill_rows(state.inventory, e, 0)
+    fill_rows(state.objects, e, 0)
+    fill_rows(state.object_inventory, e, 0)
+    fill_row(state.rewards, e, 0)
+    fill_row(state.episode_rewards, e, 0)
+    fill_row(state.stat_rewards, e, 0)
+    fill_rows(state.stats, e, 0)
+    fill_rows(state.object_stats, e, 0)
+    fill_row(state.world_stats, e, 0)
+    fill_rows(state.visits, e, 0)
+    fill_rows(state.looks, e, 0)
+    fill_row(state.look_sizes, e, 0)
+    fill_row(buffers.terminals, e, False)
+    fill_row(buffers.truncations, e, False)
+    fill_row(buffers.action_success, e, False)
     for o in range(state.objects.shape[1]):
         state.objects[e, o, OBJECT_KIND] = -1
         state.objects[e, o, OBJECT_POSITION] = -1

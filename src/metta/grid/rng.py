@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metta.grid.jit import kernel
+from metta.grid.jit import builder
 
 PURPOSE_ORDER = 1  # the order in which agents act
 PURPOSE_RESOURCE_LOSS = 2
@@ -24,7 +24,7 @@ MASK = 0xFFFFFFFF
 GOLDEN = 0x1E3779B9
 
 
-@kernel
+@builder
 def mix32(value: int) -> int:
     """Return a 32-bit hash of a 32-bit number (a bijection)."""
     value = ((value >> 16) ^ value) * 0x21F0AAAD & MASK
@@ -32,56 +32,56 @@ def mix32(value: int) -> int:
     return (value >> 15) ^ value
 
 
-@kernel
+@builder
 def combine32(key: int, value: int) -> int:
     """Return a new 32-bit key from a key and the low 32 bits of a value."""
     return mix32((mix32((value + GOLDEN) & MASK) + key) & MASK)
 
 
-@kernel
+@builder
 def stream_key(seed: int, tick: int, purpose: int) -> int:
     """Return the key of a stream: the part of `random_u32` that does not depend on index and extra."""
     key = combine32(seed & MASK, (seed >> 32) & MASK)
     return combine32(combine32(key, tick & MASK), purpose)
 
 
-@kernel
+@builder
 def stream_u32(key: int, index: int, extra: int) -> int:
     """Return number (index, extra) of a stream, 0..2**32-1."""
     return combine32(combine32(key, index & MASK), extra & MASK)
 
 
-@kernel
+@builder
 def random_u32(seed: int, tick: int, purpose: int, index: int, extra: int) -> int:
     """Return a uniform 32-bit number, 0..2**32-1."""
     return stream_u32(stream_key(seed, tick, purpose), index, extra)
 
 
-@kernel
+@builder
 def below(bits: int, n: int) -> int:
     """Return a number 0..n-1 from 32 random bits; n at most 2**31 (the bias is at most n / 2**32)."""
     return (bits * n) >> 32
 
 
-@kernel
+@builder
 def random_below(seed: int, tick: int, purpose: int, index: int, extra: int, n: int) -> int:
     """Return a number 0..n-1; n at most 2**31."""
     return below(random_u32(seed, tick, purpose, index, extra), n)
 
 
-@kernel
-def unit_float(bits: int) -> float:
+@builder
+def unit_float(bits: int) -> np.float32:
     """Return a float32 in [0, 1) from 32 random bits: 24 of them, exact."""
     return np.float32(bits >> 8) * np.float32(1.0 / 16777216.0)
 
 
-@kernel
-def random_float(seed: int, tick: int, purpose: int, index: int, extra: int) -> float:
+@builder
+def random_float(seed: int, tick: int, purpose: int, index: int, extra: int) -> np.float32:
     """Return a uniform float32 in [0, 1)."""
     return unit_float(random_u32(seed, tick, purpose, index, extra))
 
 
-@kernel
+@builder
 def episode_seed(run_seed: int, worker: int, world: int, episode: int) -> int:
     """Return the seed of an episode in training, 0..2**63-1."""
     key = stream_key(run_seed, worker, PURPOSE_SEED)

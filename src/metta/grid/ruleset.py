@@ -21,7 +21,18 @@ VERB_SWAP = 6
 VERB_CHANGE_COLOR = 7
 VERB_CHANGE_GLYPH = 8
 VERB_PLACE_BOX = 9
-VERBS = ("noop", "move", "rotate", "get_items", "put_items", "attack", "swap", "change_color", "change_glyph", "place_box")
+VERBS = (
+    "noop",
+    "move",
+    "rotate",
+    "get_items",
+    "put_items",
+    "attack",
+    "swap",
+    "change_color",
+    "change_glyph",
+    "place_box",
+)
 
 # `world[e, field]`, int64
 RULE_MAX_STEPS = 0
@@ -100,6 +111,12 @@ PLANE_OUTPUT = 1
 PLANE_IS_OUTPUT = 2  # 1 if it is among the outputs, even with amount 0
 
 
+CHUNK_BITS = 6  # cells of a window's row that are ranked at once
+WINDOW_CHUNKS = 3  # chunks of a row of 15, the widest window
+RANK_BITS = 63  # ranks in one word of a set: no sign bit
+SHARED_FIELDS = ("window_places", "window_sets")
+
+
 class Rules(NamedTuple):
     """The rules of E worlds. V verbs, P agent templates, N stat rewards, G kinds of objects, R resources."""
 
@@ -115,8 +132,9 @@ class Rules(NamedTuple):
     stat_reward_columns: NDArray[np.int32]  # [E, P, N] columns of State.stats; -1: the episode's reward
     kinds: NDArray[np.int32]  # [E, G, KIND_FIELDS]
     kind_resources: NDArray[np.uint8]  # [E, G, 3, R]
-    window_places: NDArray[np.uint8]  # [E, cells] place byte of each cell of the window, in the order of observation
-    window_ranks: NDArray[np.uint8]  # [E, cells] the other way: row-major cell of the window -> rank in that order
+    # Two tables that all worlds share (observe.py). Cells of the window have ranks, in the order of observation.
+    window_places: NDArray[np.uint8]  # [cells] rank -> place byte
+    window_sets: NDArray[np.int64]  # [2 * rows * WINDOW_CHUNKS, 2**CHUNK_BITS, 2] cells as bits -> set of ranks
 
 
 class Buffers(NamedTuple):

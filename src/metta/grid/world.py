@@ -94,7 +94,8 @@ class Sizes(NamedTuple):
     resources: int
     actions: int
     tokens: int
-    window: int  # cells of the observation window
+    window_height: int
+    window_width: int
     height: int  # of the largest map, without margin
     width: int
     objects: int  # rows of `objects`

@@ -28,6 +28,7 @@ from metta.grid.world import (
     WORLD_HEIGHT,
     WORLD_NUM_OBJECTS,
     WORLD_STEP,
+    WORLD_STRIDE,
     WORLD_WIDTH,
     State,
 )
@@ -197,9 +198,8 @@ def frame_of_world(
     compiled: CompiledWorld, state: State, world: int, *, action_success: NDArray[np.bool_] | None = None
 ) -> Frame:
     """Return the frame of a running world as it stands; `action_success` bool [A] of its agents, if known."""
-    height, width = int(state.worlds[world, WORLD_HEIGHT]), int(state.worlds[world, WORLD_WIDTH])
-    cells = state.cells[world]
-    inner = cells[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+    inner, stride = inner_cells(state, world), int(state.worlds[world, WORLD_STRIDE])
+    height, width = inner.shape
     walls = (inner > 0) & (inner < CELL_FIRST_OBJECT)
     frame = Frame(height, width, int(state.worlds[world, WORLD_STEP]), compiled.config.max_steps, walls)
     resources = compiled.resource_names
@@ -207,13 +207,13 @@ def frame_of_world(
         fields = state.objects[world, row]
         if fields[OBJECT_KIND] >= 0 and fields[OBJECT_POSITION] >= 0:
             name = compiled.object_names[int(fields[OBJECT_KIND])]
-            r, c = divmod(int(fields[OBJECT_POSITION]), cells.shape[1])
+            r, c = divmod(int(fields[OBJECT_POSITION]), stride)
             held = _held(resources, state.object_inventory[world, row])
             symbol = SYMBOL_OF.get(name, UNKNOWN_SYMBOL)
             is_busy = bool(fields[OBJECT_PHASE] != PHASE_IDLE)
             frame.things.append(Thing(name, symbol, r - MARGIN, c - MARGIN, held, is_busy))
     for number, fields in enumerate(state.agents[world]):
-        r, c = divmod(int(fields[AGENT_POSITION]), cells.shape[1])
+        r, c = divmod(int(fields[AGENT_POSITION]), stride)
         action = int(fields[AGENT_LAST_ACTION])
         is_known = 0 <= action < len(compiled.action_names)
         frame.agents.append(
@@ -233,6 +233,12 @@ def frame_of_world(
             )
         )
     return frame
+
+
+def inner_cells(state: State, world: int) -> NDArray[np.int16]:
+    """Return a view of a world's own cells, int16 [H, W], without margin and padding."""
+    height, width = int(state.worlds[world, WORLD_HEIGHT]), int(state.worlds[world, WORLD_WIDTH])
+    return state.cells[world, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
 
 def agent_symbol(team: int) -> str:

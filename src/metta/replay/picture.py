@@ -20,11 +20,12 @@ _FACINGS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)
 
 
 def draw_picture(frame: Frame, *, cell: int = 12) -> Image.Image:
-    """Return an RGB image, `cell` pixels a side for each cell.
+    """Return an RGB image, `cell` pixels a side for each cell, at least 4.
 
     Walls are dark, converters are squares with a bright core when they hold something and a rim when they are busy,
     agents are discs with a dot where they look.
     """
+    cell = max(cell, 4)
     codes = np.where(frame.walls[:, :, None], object_color("wall"), FLOOR).astype(np.uint8)
     image = Image.fromarray(codes.repeat(cell, axis=0).repeat(cell, axis=1))
     brush = ImageDraw.Draw(image)
@@ -97,7 +98,7 @@ def _draw_thing(brush: ImageDraw.ImageDraw, thing: Thing, cell: int) -> None:
     if thing.is_busy:
         brush.rectangle((left + 1, top + 1, left + cell - 2, top + cell - 2), outline=_DARK)
     if thing.inventory:
-        inset = max(cell // 3, 2)
+        inset = cell // 3
         brush.rectangle((left + inset, top + inset, left + cell - inset - 1, top + cell - inset - 1), fill=FLOOR)
 
 

@@ -52,7 +52,7 @@ def draw_lines(
     pad = " " * (spacing - 1)
     lines = []
     for row in range(top, min(top + rows, frame.height)):
-        line = Text(no_wrap=True, end="")
+        line = Text(no_wrap=True)
         for column in range(left, min(left + columns, frame.width)):
             plain = ("#", _WALL_STYLE) if frame.walls[row, column] else (".", _FLOOR_STYLE)
             symbol, style = marks.get((row, column), plain)

@@ -52,7 +52,7 @@ class Trainer:
         """Train until `total_timesteps` or until something sets `state.stop_rollout`; at least one epoch."""
         error = None
         try:
-            self._call("on_new_training_run")
+            self.begin()
             while not self.run_epoch():
                 pass
         except BaseException as caught:
@@ -60,6 +60,10 @@ class Trainer:
             raise
         finally:
             self._call_end(error)
+
+    def begin(self) -> None:
+        """Tell every hook and loss that training begins, or goes on after a resume."""
+        self._call("on_new_training_run")
 
     def run_epoch(self) -> bool:
         """Play one rollout and learn from it; return whether the run is over."""

@@ -66,6 +66,7 @@ class SimulationRows:
         """Return the rows for one of `stats_schema.TABLES`; columns bear the table's names."""
         makers = {
             "simulations": self._simulations,
+            "simulation_metrics": self._metric_names,
             "episodes": self._episodes,
             "episode_attributes": self._attributes,
             "agent_groups": self._groups,
@@ -87,6 +88,9 @@ class SimulationRows:
         }
         return pd.DataFrame([row])
 
+    def _metric_names(self) -> pd.DataFrame:
+        return pd.DataFrame({"simulation_id": self.simulation_id, "metric": sorted(self.metric_names)})
+
     def _episodes(self) -> pd.DataFrame:
         rows = [
             (
@@ -101,7 +105,7 @@ class SimulationRows:
             )
             for episode in self.episodes
         ]
-        columns = "id simulation_id step_count seed created_at completed_at replay_url text_id".split()
+        columns = ["id", "simulation_id", "step_count", "seed", "created_at", "completed_at", "replay_url", "text_id"]
         return pd.DataFrame(rows, columns=columns).astype({"replay_url": "object"})
 
     def _attributes(self) -> pd.DataFrame:

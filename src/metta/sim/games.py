@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -11,27 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metta.agent import Actor
-from metta.envs import EpisodeEnd, FixedTasks, Task, VecEnv
+from metta.envs import EpisodeEnd, VecEnv
 from metta.grid.world import AGENT_TEAM
 from metta.replay import Recorder, Replay
 from metta.sim.shares import share_of_agents
 from metta.sim.simulation_stats_db import utc_now
-
-
-class Schedule(FixedTasks):
-    """The episodes of a simulation, and which of them each world is playing (`Task.key` numbers them)."""
-
-    def __init__(self, tasks: Iterable[Task], *, share: float = 1.0) -> None:
-        super().__init__(tasks)
-        self.share = share  # of the agents, played by the first actor
-        self.episode_of: dict[int, int] = {}  # world -> number of the episode
-
-    def next_task(self, world: int, episode: int) -> Task | None:
-        """Return the first task that nobody has played, or None when all are out."""
-        task = super().next_task(world, episode)
-        if task is not None:
-            self.episode_of[world] = task.key
-        return task
 
 
 class FinishedGame(NamedTuple):
@@ -59,11 +43,14 @@ class _Game:
 class Games:
     """Plays one or two actors in an environment that has not been reset yet, tick by tick."""
 
-    def __init__(self, env: VecEnv, schedule: Schedule, actors: Sequence[Actor], *, record_worlds: int) -> None:
-        """The first episodes of the first `record_worlds` worlds are recorded."""
+    def __init__(self, env: VecEnv, actors: Sequence[Actor], *, share: float = 1.0, record_worlds: int = 0) -> None:
+        """The first actor plays `share` of the agents (`share_of_agents`; `Task.key` numbers the episodes).
+
+        The first episodes of the first `record_worlds` worlds are recorded.
+        """
         self.finished: list[FinishedGame] = []
         self.agent_steps = 0
-        self._env, self._schedule, self._actors = env, schedule, actors
+        self._env, self._actors, self._share = env, actors, share
         stats = env.agent_stat_names
         self._kept = [index for index, name in enumerate(stats) if name != "reward"]  # the whole reward is a float
         held = ["hearts" if name == "heart" else f"{name}.held" for name in env.resource_names]
@@ -100,7 +87,9 @@ class Games:
 
     def _begin(self, world: int, *, record: bool) -> _Game:
         teams = self._env.state.agents[world, :, AGENT_TEAM].copy()
-        ours = share_of_agents(teams, share=self._schedule.share, episode=self._schedule.episode_of[world])
+        task = self._env.task(world)
+        assert task is not None
+        ours = share_of_agents(teams, share=self._share, episode=task.key)
         recorder = None
         if record:
             recorder = Recorder(self._env, world)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,10 +14,11 @@ from pydantic import Field, model_validator
 
 from metta.agent import Actor
 from metta.config import Config
-from metta.envs import Task, VecEnv
+from metta.envs import FixedTasks, Task, VecEnv
+from metta.errors import ConfigError, nearest
 from metta.grid import WorldConfig
 from metta.sim.episode_rows import EpisodeRecord, SimulationRows
-from metta.sim.games import FinishedGame, Games, Schedule
+from metta.sim.games import FinishedGame, Games
 from metta.sim.seeds import evaluation_seeds
 from metta.sim.simulation_stats_db import utc_now
 
@@ -28,7 +30,9 @@ MAX_WORLDS = 64  # played side by side; more gains no speed and costs memory
 class SimulationConfig(Config):
     """What is played: which world, how often, on which seeds, and by whom."""
 
-    name: str = Field(pattern=r"^[\w.-]+(/[\w.:-]+)*$", description="category/name; the category is what is before the /")
+    name: str = Field(
+        pattern=r"^[\w.-]+(/[\w.:-]+)*$", description="category/name; the category is what is before the /"
+    )
     world: WorldConfig
     num_episodes: int = Field(64, ge=1)
     seed: int = Field(0, ge=0, description="which list of evaluation seeds; scores compare only on the same one")
@@ -101,10 +105,11 @@ class Simulation:
     def run(self) -> SimulationResult:
         """Play; return the results, also those of a simulation that ran out of time."""
         created_at, start = utc_now(), time.monotonic()
-        schedule = Schedule(self._tasks(), share=self.config.policy_agents_pct)
-        env = VecEnv(schedule, num_worlds=self._num_worlds, threads=self._threads)
+        env = VecEnv(FixedTasks(self._tasks()), num_worlds=self._num_worlds, threads=self._threads)
         try:
-            games = Games(env, schedule, self._actors, record_worlds=self._record_worlds)
+            share, record_worlds = self.config.policy_agents_pct, self._record_worlds
+            games = Games(env, self._actors, share=share, record_worlds=record_worlds)
+            self._check_score(games.metric_names)
             deadline = time.monotonic() + (self.config.max_seconds or float("inf"))
             while env.active.any() and time.monotonic() < deadline:
                 games.tick()
@@ -124,6 +129,13 @@ class Simulation:
             seconds=time.monotonic() - start,
             agent_steps=games.agent_steps,
         )
+
+    def _check_score(self, metrics: Sequence[str]) -> None:
+        score = self.config.score()
+        if score not in metrics:
+            raise ConfigError(
+                f"{self.config.name}: score_metric={score!r} is no metric of its world{nearest(score, metrics)}"
+            )
 
     def _tasks(self) -> list[Task]:
         world = self.config.world.model_copy(deep=True)

@@ -6,7 +6,6 @@ changed by `export` alone, which replaces it as a whole. So whatever is killed l
 
 from __future__ import annotations
 
-import os
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,7 +233,8 @@ def _replace(connection: duckdb.DuckDBPyConnection, sources: dict[str, str]) -> 
         for table in _EPISODE_TABLES:
             connection.execute(f"DELETE FROM {table} WHERE episode_id IN (FROM replaced)")
         connection.execute("DELETE FROM episodes WHERE id IN (FROM replaced)")
-        connection.execute(f"DELETE FROM simulations WHERE id IN (SELECT id FROM {sources['simulations']})")
+        for table, column in (("simulation_metrics", "simulation_id"), ("simulations", "id")):
+            connection.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM {sources['simulations']})")
         for table in TABLES:
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {sources[table]}")
         connection.execute("COMMIT")

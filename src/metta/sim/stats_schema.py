@@ -12,8 +12,15 @@ import duckdb
 
 from metta.errors import StatsError
 
-# The order matters: rows are copied table by table, and the replaced ones go first.
-TABLES = ("simulations", "episodes", "episode_attributes", "agent_groups", "agent_policies", "agent_metrics")
+TABLES = (
+    "simulations",
+    "simulation_metrics",
+    "episodes",
+    "episode_attributes",
+    "agent_groups",
+    "agent_policies",
+    "agent_metrics",
+)
 
 _TABLES_1 = """
 CREATE TABLE simulations (
@@ -25,6 +32,8 @@ CREATE TABLE simulations (
     created_at TIMESTAMP NOT NULL,   -- UTC, like all times
     finished_at TIMESTAMP
 );
+-- What was counted, also what stayed 0 and has no row in agent_metrics.
+CREATE TABLE simulation_metrics (simulation_id BIGINT NOT NULL, metric VARCHAR NOT NULL);
 CREATE TABLE episodes (
     id BIGINT PRIMARY KEY,
     simulation_id BIGINT NOT NULL,

@@ -12,12 +12,13 @@ from metta.grid.world import AGENT_TEMPLATE, State
 
 
 @rule
-def contribution(rules: Rules, e: int, template: int, r: int, amount: int) -> float:
+def contribution(rules: Rules, e: int, template: int, r: int, amount: int) -> np.float32:
     """Return what holding `amount` of a resource is worth, float32."""
-    return min(
+    worth: np.float32 = min(
         rules.inventory_rewards[e, template, PLANE_WEIGHT, r] * np.float32(amount),
         rules.inventory_rewards[e, template, PLANE_CAP, r],
     )
+    return worth
 
 
 @rule

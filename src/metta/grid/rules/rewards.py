@@ -19,7 +19,7 @@ from metta.grid.world import AGENT_TEAM_INDEX, AGENT_TEMPLATE, State
 
 
 @rule
-def stat_contributions(rules: Rules, state: State, e: int, a: int) -> float:
+def stat_contributions(rules: Rules, state: State, e: int, a: int) -> np.float32:
     """Return the sum of min(weight * stat, cap), by name in alphabetical order; `reward` is that of earlier ticks."""
     template = int(state.agents[e, a, AGENT_TEMPLATE])
     total = np.float32(0.0)

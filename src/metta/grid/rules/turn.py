@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from metta.grid.jit import rule
 from metta.grid.rules.appearance import change_color, change_glyph
 from metta.grid.rules.attack import attack
@@ -145,6 +147,7 @@ def count_still(state: State, e: int, a: int) -> None:
 
 
 @rule
-def failure_penalty(rules: Rules, state: State, e: int, a: int) -> float:
+def failure_penalty(rules: Rules, state: State, e: int, a: int) -> np.float32:
     """Return what a failed action costs this agent, float32."""
-    return rules.template_floats[e, int(state.agents[e, a, AGENT_TEMPLATE]), TEMPLATE_FAILURE_PENALTY]
+    penalty: np.float32 = rules.template_floats[e, int(state.agents[e, a, AGENT_TEMPLATE]), TEMPLATE_FAILURE_PENALTY]
+    return penalty

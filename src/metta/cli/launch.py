@@ -1,0 +1,164 @@
+"""From the words after a verb to a tool that runs: recipe, parameters, settings."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metta.cli.arguments import Arguments, Setting, sort_arguments, unknown_flag
+from metta.cli.lookup import find_recipe, list_recipes, load_function
+from metta.cli.threads import set_threads
+from metta.errors import ConfigError, nearest
+
+if typing.TYPE_CHECKING:
+    from metta.tools import Tool
+
+DEFAULT_RECIPE = {"demo": "arena_basic_easy_shaped"}
+THE_ARENA = "arena"
+DATA_DIR = "./train_dir"
+
+
+class Target(NamedTuple):
+    """What a command line asks for."""
+
+    recipe: str
+    function: str
+    subject: str | None  # a word that is no recipe: a run, a policy, a file
+
+
+def run_verb(name: str, argv: Sequence[str]) -> int:
+    """Find the recipe's function, settle its tool's configuration, and run it; return the exit code."""
+    arguments = sort_arguments(argv)
+    set_threads(arguments.text_of("system.threads"))
+    if name == "run" and not arguments.words:
+        return _without_recipe(arguments)
+    target = find_target(name, arguments)
+    function = load_function(target.recipe, target.function)
+    if "help" in arguments.flags or "list" in arguments.flags:
+        from metta.cli.parameters import print_parameters
+
+        print_parameters(target.recipe, function, verb=name, is_full="list" in arguments.flags)
+        return 0
+    tool = build_tool(function, arguments, target)
+    if "dry_run" in arguments.flags:
+        print(tool.model_dump_json(indent=2))
+        return 0
+    if "json" not in arguments.flags:
+        return tool.run_tool()
+    if not tool.prints_json:
+        name = f"{target.recipe}.{target.function}"
+        raise ConfigError(f"{name} prints no JSON; --dry-run prints its configuration as JSON")
+    return tool.run_tool(as_json=True)
+
+
+def find_target(verb: str, arguments: Arguments) -> Target:
+    """Return the recipe, its function, and the word that is neither. Raises ConfigError for words without a meaning."""
+    words = list(arguments.words)
+    if verb == "run":
+        recipe, _, function = words.pop(0).rpartition(".")
+        if not recipe or find_recipe(f"{recipe}.{function}"):
+            recipe = f"{recipe}.{function}".lstrip(".")
+            if not words:
+                raise ConfigError(f"say which function of the recipe: {recipe}.<function>; `metta list` shows them")
+            function = words.pop(0)
+        target = Target(recipe, function, None)
+    else:
+        target = Target(DEFAULT_RECIPE.get(verb, THE_ARENA), verb, None)
+        if words and find_recipe(words[0]):
+            target = target._replace(recipe=words.pop(0))
+        elif words and words[0].endswith(f".{verb}") and find_recipe(words[0].removesuffix(f".{verb}")):
+            target = target._replace(recipe=words.pop(0).removesuffix(f".{verb}"))
+    if words:
+        target = target._replace(subject=words.pop(0))
+    if words:
+        raise ConfigError(f"unexpected {words[0]!r}: settings are key=value, options begin with -")
+    return target
+
+
+def build_tool(function: Callable[..., Any], arguments: Arguments, target: Target) -> Tool:
+    """Call the recipe's function with its parameters, and lay all other settings over the tool that it returns.
+
+    Raises ConfigError for every mistake in the settings.
+    """
+    from metta.cli.overrides import override
+
+    name = f"{target.recipe}.{target.function}"
+    parameters = inspect.signature(function).parameters
+    tool, understood = _call(function, name, [s for s in arguments.settings if s.key in parameters])
+    extra = [Setting(*_flag_setting(flag, tool).split("=", 1)) for flag in arguments.tool_flags]
+    if target.subject is not None:
+        extra.append(_subject_setting(target, arguments, tool))
+    settings = [setting for setting in arguments.settings if setting.key not in parameters]
+    tool, readings = override(tool, [*settings, *extra], also=parameters)
+    if "verbose" in arguments.flags:
+        understood += [f"{r.setting}: setting {r.path} = {r.value!r} ({r.type})" for r in readings]
+        print(f"recipe {function.__module__}.{function.__name__} -> {type(tool).__name__}", file=sys.stderr)
+        print("\n".join(understood), file=sys.stderr)
+    return tool
+
+
+def _call(function: Callable[..., Any], name: str, settings: list[Setting]) -> tuple[Tool, list[str]]:
+    """Return what the recipe's function makes of its parameters, and how each was understood."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from metta.cli.overrides import explain
+    from metta.cli.reading import Spec, UnreadableError, describe, read, read_all
+    from metta.tools import Tool
+
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    values: dict[str, Any] = {}
+    understood = []
+    for key in dict.fromkeys(setting.key for setting in settings):
+        texts = [setting.text for setting in settings if setting.key == key]
+        spec = Spec.of(hints.get(key, Any))
+        try:
+            value = read(spec, texts[0]) if len(texts) == 1 else read_all(spec, texts)
+            values[key] = TypeAdapter(hints.get(key, Any)).validate_python(value)
+        except (UnreadableError, ValidationError) as error:
+            given = " and ".join(map(repr, texts))
+            raise ConfigError(f"{key}: given {given}, allowed: {describe(spec)} (a parameter of {name})") from error
+        understood.append(f"{key}={texts[-1]}: parameter of {name} = {values[key]!r} ({describe(spec)})")
+    missing = [key for key, p in parameters.items() if p.default is p.empty and key not in values]
+    if missing:
+        needed = [f"{key}=<{describe(Spec.of(hints.get(key, Any)))}>" for key in missing]
+        raise ConfigError(f"{name} needs {' '.join(needed)}")
+    try:
+        tool = function(**values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{name}: {line}" for line in explain(error).splitlines())) from error
+    if not isinstance(tool, Tool):
+        raise ConfigError(f"{name} returns {type(tool).__name__}; a recipe's function returns a configured tool")
+    return tool, understood
+
+
+def _flag_setting(flag: str, tool: Tool) -> str:
+    """Return the `key=value` that a flag of the tool stands for."""
+    if flag not in tool.flags:
+        raise unknown_flag(flag, tool.flags)
+    return tool.flags[flag]
+
+
+def _subject_setting(target: Target, arguments: Arguments, tool: Tool) -> Setting:
+    """Return the setting that a bare word stands for. Raises ConfigError if nothing of that name is there."""
+    word = str(target.subject)
+    data_dir = Path(arguments.text_of("data_dir") or DATA_DIR)
+    run = data_dir / word.partition(":")[0]
+    if tool.subject and ("://" in word or Path(word).exists() or run.is_dir()):
+        return Setting(tool.subject, word)
+    names = [recipe.name for recipe in list_recipes()]
+    also = f", nor a file or a run in {data_dir}" if tool.subject else ""
+    raise ConfigError(f"there is no recipe {word!r}{also}{nearest(word, names)}; recipes: {', '.join(names)}")
+
+
+def _without_recipe(arguments: Arguments) -> int:
+    from metta.cli.inventory import recipes_table
+
+    if arguments.flags & {"help", "list"}:
+        print("usage: metta run <recipe>.<function> [key=value ...]\n\n" + recipes_table())
+        return 0
+    raise ConfigError("say what to run: metta run <recipe>.<function> [key=value ...]; `metta list` shows all")

@@ -1,0 +1,26 @@
+"""Numbers of threads, which libraries read from the environment when they are first imported: set before that."""
+
+from __future__ import annotations
+
+import os
+
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_threads(asked: str | None) -> None:
+    """Set the threads of numba, OpenMP and BLAS: `asked` as it was typed, 0 or None all cores.
+
+    A number that was asked for wins over the environment; what cannot be read is left to the configuration to refuse.
+    """
+    is_asked = asked is not None and asked.isdigit() and int(asked) > 0
+    threads = str(asked) if is_asked else str(available_cores())
+    for name in VARIABLES:
+        if is_asked or name not in os.environ:
+            os.environ[name] = threads

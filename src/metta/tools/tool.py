@@ -1,0 +1,32 @@
+"""What all verbs are: a configuration that can be run."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from metta.config import Config
+
+
+class SystemConfig(Config):
+    """Where and with what a tool computes."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:<n>; auto takes a GPU if there is one")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: one a core")
+
+
+class Tool(Config):
+    """A verb: recipes return one, configured; the command line settles its fields and runs it."""
+
+    subject: ClassVar[str | None] = None  # the field that a word without `=` fills: `metta analyze my_run`
+    flags: ClassVar[dict[str, str]] = {}  # `--flag` -> the `key=value` it stands for
+    prints_json: ClassVar[bool] = False  # whether `run_tool(as_json=True)` is understood
+
+    def run_tool(self, *, as_json: bool = False) -> int:
+        """Do it; return the exit code: 0 when all is well.
+
+        Results go to stdout (`as_json`: as one JSON object), messages to stderr. Raises MettaError for a mistake that
+        the user can mend.
+        """
+        raise NotImplementedError
