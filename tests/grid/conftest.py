@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +75,9 @@ class Scene:
 
     def held(self, agent: int = 0) -> dict[str, int]:
         """Return what an agent holds, without zeros."""
-        return {name: int(n) for name, n in zip(self.config.resources, self.state.inventory[0, agent], strict=True) if n}
+        return {
+            name: int(n) for name, n in zip(self.config.resources, self.state.inventory[0, agent], strict=True) if n
+        }
 
     def inside(self, name: str, number: int = 0) -> dict[str, int]:
         """Return what an object holds, without zeros."""
@@ -124,7 +129,12 @@ class Scene:
         n = self.buffers.token_counts[0, agent]
         names = {feature.id: feature.name for feature in self.compiled.features}
         return [
-            (int(place) // 16 - window.height // 2, int(place) % 16 - window.width // 2, names[int(feature)], int(value))
+            (
+                int(place) // 16 - window.height // 2,
+                int(place) % 16 - window.width // 2,
+                names[int(feature)],
+                int(value),
+            )
             for place, feature, value in self.buffers.observations[0, agent, :n]
         ]
 
@@ -133,19 +143,23 @@ class Scene:
         return [value for _, _, feature, value in self.tokens(agent) if feature == name]
 
 
-def scene_config(text: str, *, legend: dict[str, str] | None = None, **fields: Any) -> WorldConfig:
-    """Return a world with a drawn map, the standard objects and all actions that fit; `fields` replace or add."""
+def scene_config(
+    text: str, *, legend: dict[str, str] | None = None, standard: bool = True, **fields: Any
+) -> WorldConfig:
+    """Return a world with a drawn map, the standard objects and all actions; `fields` replace or add."""
     symbols = SYMBOLS | (legend or {})
     names = [symbols[symbol] for symbol in text if symbol != "\n"]
-    objects: dict[str, Any] = {**standard_objects(), **fields.pop("objects", {})}
-    actions: dict[str, Any] = {verb: {"enabled": True} for verb in VERBS}
+    objects: dict[str, Any] = {**(standard_objects() if standard else {}), **fields.pop("objects", {})}
+    actions: dict[str, Any] = {verb: {"enabled": verb != "place_box" or "box" in objects} for verb in VERBS}
     actions["change_glyph"]["number_of_glyphs"] = 4
     for verb, changes in fields.pop("actions", {}).items():
         actions[verb].update(changes)
     fields.setdefault("num_agents", sum(name.startswith("agent.") for name in names))
     return WorldConfig.model_validate(
         {
-            "objects": {name: thing if isinstance(thing, dict) else thing.model_dump() for name, thing in objects.items()},
+            "objects": {
+                name: thing if isinstance(thing, dict) else thing.model_dump() for name, thing in objects.items()
+            },
             "actions": actions,
             "map": {"type": "ascii", "text": text, "legend": legend or {}},
             **fields,
@@ -157,3 +171,14 @@ def scene_config(text: str, *, legend: dict[str, str] | None = None, **fields: A
 def scene() -> Callable[..., Scene]:
     """Return the maker of scenes."""
     return Scene
+
+
+@pytest.fixture(scope="session")
+def games() -> Any:
+    """Return the module of random games (pytest imports test files, not their neighbours)."""
+    spec = importlib.util.spec_from_file_location("random_games", Path(__file__).parent / "random_games.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -131,9 +131,7 @@ def test_hitting_a_frozen_agent_freezes_it_again_and_takes_nothing(scene):
 
 def test_a_defender_loses_its_armor_and_nothing_else(scene):
     teams = [{"team": 1, "initial_inventory": {"armor": 1, "heart": 3}}]
-    world, frozen = strike(
-        scene, "1\n@", agents=teams, actions={"attack": {"defense_resources": {"armor": 1}}}
-    )
+    world, frozen = strike(scene, "1\n@", agents=teams, actions={"attack": {"defense_resources": {"armor": 1}}})
     assert not frozen
     assert world.held(0) == {"heart": 3}
     assert world.succeeded(1)

@@ -36,7 +36,9 @@ def test_outputs_appear_after_the_conversion_and_then_it_cools_down(scene):
 
 
 def test_a_cycle_takes_conversion_and_cooldown(scene):
-    assert phases(scene("L@", objects=converter(conversion_ticks=2, cooldown=3)), 10) == "*~~~**~~~*".replace("**", "**")
+    assert phases(scene("L@", objects=converter(conversion_ticks=2, cooldown=3)), 10) == "*~~~**~~~*".replace(
+        "**", "**"
+    )
     assert phases(scene("L@", objects=converter()), 9) == "~~~*~~~*~"
 
 
@@ -120,7 +122,9 @@ def test_putting_during_a_conversion_starts_nothing(scene):
 
 
 def test_an_output_that_is_also_an_input_does_not_start_it_by_itself(scene):
-    objects = converter(input_resources={"heart": 1}, output_resources={"heart": 2}, initial_resource_count=1, cooldown=5)
+    objects = converter(
+        input_resources={"heart": 1}, output_resources={"heart": 2}, initial_resource_count=1, cooldown=5
+    )
     world = scene("L@", objects=objects).do("noop")
     assert world.object_field("lab", OBJECT_PHASE) == PHASE_COOLING
     assert world.object_stat("lab", "conversions.started") == 1

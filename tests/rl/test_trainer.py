@@ -11,49 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from metta.agent.architectures import policy_config
 from metta.agent.sampling import log_prob_entropy
 from metta.errors import CheckpointError, ConfigError, TrainingError
-from metta.grid import WorldConfig
-from metta.grid.config import ActionConfig, ActionsConfig, ConverterConfig
-from metta.grid.maps.config import ScatterMapConfig
 from metta.rl.build import build_trainer, fit_batch, resume, train
-from metta.rl.config import TrainConfig, TrainerConfig
+from metta.rl.config import TrainerConfig
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.loss.base_loss import BaseLoss
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 from metta.rl.trainer import Trainer
 
+from .small_world import small_config as config
+
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
-
-
-def small_world() -> WorldConfig:
-    """Four agents in a room of machines that give a heart for nothing."""
-    heart = ConverterConfig(type_id=8, output_resources={"heart": 1}, cooldown=3, initial_resource_count=1)
-    world = WorldConfig(
-        num_agents=4,
-        max_steps=40,
-        actions=ActionsConfig(put_items=ActionConfig(enabled=True)),
-        objects={"altar": heart},
-        map=ScatterMapConfig(width=8, height=8, border=1, agents=4, objects={"altar": 10}),
-    )
-    world.agent.rewards.inventory = {"heart": 1.0}
-    return world
-
-
-def config(tmp_path: Path, *, architecture: str = "fast", total: int = 1024, **trainer: object) -> TrainConfig:
-    sizes = {"batch_size": 512, "minibatch_size": 256, "bptt_horizon": 16, "total_timesteps": total, **trainer}
-    made = TrainConfig(
-        run="run",
-        data_dir=str(tmp_path),
-        world=small_world(),
-        trainer=TrainerConfig.model_validate(sizes),
-    )
-    made.policy = policy_config(architecture)
-    made.system.threads = 1
-    made.hooks.display = False
-    made.evaluation.interval = 0
-    return made
 
 
 def metrics(tmp_path: Path) -> list[dict[str, float]]:
@@ -77,6 +46,28 @@ def test_training_replays_exactly_what_acted(tmp_path: Path, architecture: str) 
     log_probs, _ = log_prob_entropy(output.logits, minibatch.actions)
     torch.testing.assert_close(log_probs, minibatch.log_probs, atol=1e-5, rtol=0)
     torch.testing.assert_close(output.values, minibatch.values, atol=1e-5, rtol=0)
+
+
+def test_a_truncated_episode_bootstraps_from_its_final_observation(tmp_path: Path) -> None:
+    trainer = build_trainer(config(tmp_path), run="run")
+    finals: list[tuple[int, np.ndarray, np.ndarray]] = []
+    env, experience = trainer.rollout.env, trainer.experience
+    step, count = env.step, iter(range(10**6))
+
+    def watched(actions: np.ndarray) -> None:
+        step(actions)
+        t = next(count) % experience.num_steps
+        if len(env.final_index):
+            finals.append((t, env.final_index.copy(), env.final_observation.copy()))
+
+    env.step = watched  # type: ignore[method-assign]
+    while not finals:
+        trainer.rollout.run([], trainer.tracker, trainer.state)
+    for t, rows, observations in finals:
+        reset = torch.zeros(len(rows), dtype=torch.bool)
+        values = trainer.policy.step(torch.from_numpy(observations), {}, reset).values
+        assert experience.truncations[t, rows].all()
+        torch.testing.assert_close(experience.next_values[t, rows], values, atol=1e-6, rtol=0)
 
 
 def test_every_segment_is_used_once_an_epoch(tmp_path: Path) -> None:

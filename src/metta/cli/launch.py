@@ -150,6 +150,8 @@ def _subject_setting(target: Target, arguments: Arguments, tool: Tool) -> Settin
     run = data_dir / word.partition(":")[0]
     if tool.subject and ("://" in word or Path(word).exists() or run.is_dir()):
         return Setting(tool.subject, word)
+    if tool.subject is None and find_recipe(word):
+        raise ConfigError(f"unexpected {word!r}: settings are key=value, options begin with -")
     names = [recipe.name for recipe in list_recipes()]
     also = f", nor a file or a run in {data_dir}" if tool.subject else ""
     raise ConfigError(f"there is no recipe {word!r}{also}{nearest(word, names)}; recipes: {', '.join(names)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -18,7 +19,10 @@ def set_threads(asked: str | None) -> None:
     """Set the threads of numba, OpenMP and BLAS: `asked` as it was typed, 0 or None all cores.
 
     A number that was asked for wins over the environment; what cannot be read is left to the configuration to refuse.
+    Where numba has been imported already (in a notebook, in a test) it is too late, and nothing is changed.
     """
+    if "numba" in sys.modules:
+        return
     is_asked = asked is not None and asked.isdigit() and int(asked) > 0
     threads = str(asked) if is_asked else str(available_cores())
     for name in VARIABLES:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,15 +85,12 @@ class PolicyEvaluator:
         actor = self._actor(policy)
         key, version = run or actor.key, actor.version if epoch is None else epoch
         results: list[SimulationResult] = []
-        with ExitStack() as stack:
-            database = stack.enter_context(SimulationStatsDB()) if self._stats_uri is not None else None
-            if database is not None:
-                stack.callback(lambda: database.export(str(self._stats_uri)) if results else None)
+        try:
             for config in self.suite.simulations:
-                result = self._simulation(config, actor, key, version).run()
-                results.append(result)
-                if database is not None:
-                    database.add(result.rows)
+                results.append(self._simulation(config, actor, key, version).run())
+        finally:
+            if self._stats_uri is not None and results:
+                SimulationStatsDB.write(self._stats_uri, [result.rows for result in results])
         return self._results(results, key, version)
 
     def _simulation(self, config: SimulationConfig, actor: Actor, key: str, version: int) -> Simulation:

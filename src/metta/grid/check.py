@@ -123,8 +123,8 @@ def check_stats(config: WorldConfig, stat_names: Iterable[str]) -> None:
 
 def check_map(config: WorldConfig, objects: dict[str, ObjectConfig], limits: MapLimits) -> None:
     """Raise MapError when a map places what does not exist, or another number of agents."""
-    for name in limits.counts:
-        if agent_team(name) is None and name not in objects:
+    for name, number in limits.counts.items():
+        if agent_team(name) is None and name not in objects and (name != "wall" or number > 0):
             raise MapError(unknown("map", name, "object", objects))
     placed = sum(number for name, number in limits.counts.items() if agent_team(name) is not None)
     if placed != config.num_agents:

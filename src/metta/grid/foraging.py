@@ -86,6 +86,7 @@ class Memory(NamedTuple):
     kind: NDArray[np.int32]  # [N, O] at that tick, as is all that follows
     held: NDArray[np.uint8]  # [N, O, R]
     is_busy: NDArray[np.bool_]  # [N, O]
+    started_at: NDArray[np.int32]  # [N, O] tick at which it was last seen to begin a conversion, or -NEVER
     next_output: NDArray[np.int32]  # [N, O] guess of the first clock at which a new output can be taken, or NEVER
 
 
@@ -145,6 +146,7 @@ def forget(memory: Memory, n: int, stride: int) -> None:
     cells[::stride] = BLOCKED
     cells[stride - 1 :: stride] = BLOCKED
     memory.seen_at[n, :] = -1
+    memory.started_at[n, :] = -NEVER
     memory.next_output[n, :] = NEVER
 
 
@@ -185,20 +187,25 @@ def remember(chain: Chain, memory: Memory, state: State, e: int, n: int, o: int)
             before += int(memory.held[n, o, r])
             after += int(state.object_inventory[e, o, r])
         memory.held[n, o, r] = state.object_inventory[e, o, r]
-    # An output that appears at the beginning of a tick can be taken by an action chosen one clock earlier.
-    soonest = now + int(chain.kinds[kind, CONVERSION_TICKS]) - 1
-    cycle = int(chain.kinds[kind, CONVERSION_TICKS] + chain.kinds[kind, COOLDOWN])
+    conversion = int(chain.kinds[kind, CONVERSION_TICKS])
+    cycle = conversion + int(chain.kinds[kind, COOLDOWN])
     guess = int(memory.next_output[n, o])
     if not is_busy:
         guess = NEVER
-    elif is_watched and after > before:
-        guess = soonest + int(chain.kinds[kind, COOLDOWN])
-    elif (is_watched and not memory.is_busy[n, o]) or now == 0:
-        guess = soonest
-    elif guess == NEVER:
-        guess = now + cycle // 2
-    elif guess < now:
-        guess = now + max(cycle // 8, 1)
+        memory.started_at[n, o] = -NEVER
+    else:
+        if is_watched and after > before:
+            memory.started_at[n, o] = now - conversion
+        elif (is_watched and not memory.is_busy[n, o]) or now == 0:
+            memory.started_at[n, o] = now
+        # An output that appears at the beginning of a tick can be taken by an action chosen one clock earlier.
+        done = int(memory.started_at[n, o]) + conversion - 1
+        if done >= 0:
+            guess = done + max(now - done + cycle - 1, 0) // cycle * cycle
+        elif guess == NEVER:
+            guess = now + cycle // 2
+        elif guess < now:
+            guess = now + max(cycle // 8, 1)
     memory.next_output[n, o] = guess
     memory.seen_at[n, o] = now
     memory.kind[n, o] = kind
@@ -329,7 +336,8 @@ def worth_of_taking(
     if worth == 0.0 or is_too_late(chain, weights, now + steps, 2 * stage):
         return 0.0, 0
     ready = int(memory.next_output[n, o])
-    stock += int(ready - int(memory.seen_at[n, o]) < int(chain.kinds[kind, CONVERSION_TICKS]))  # one is being made
+    done_at = int(memory.started_at[n, o] + chain.kinds[kind, CONVERSION_TICKS])
+    stock += int(memory.seen_at[n, o] < done_at or chain.kinds[kind, COOLDOWN] == 0)  # one is being made
     made, wait = 0, 0
     if ready < NEVER and stock > 0:
         if now + steps >= ready:

@@ -167,5 +167,6 @@ def _empty_memory(num_agents: int, num_cells: int, num_objects: int, num_resourc
         kind=np.full((num_agents, num_objects), -1, np.int32),
         held=np.zeros((num_agents, num_objects, num_resources), np.uint8),
         is_busy=np.zeros((num_agents, num_objects), np.bool_),
+        started_at=np.full((num_agents, num_objects), -NEVER, np.int32),
         next_output=np.full((num_agents, num_objects), NEVER, np.int32),
     )

@@ -110,7 +110,7 @@ class Recorder:
     def _find_bytes(self) -> None:
         """Take every track and its source as bytes: copying those costs a fifth of assigning one array to another."""
         self._bytes = [
-            (memoryview(track).cast("B"), memoryview(source).cast("B"), source.nbytes)
+            (track.data.cast("B"), source.data.cast("B"), source.nbytes)
             for track, source in zip(self._tracks, self._sources, strict=True)
             if source.nbytes
         ]

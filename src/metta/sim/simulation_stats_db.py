@@ -7,6 +7,8 @@ changed by `export` alone, which replaces it as a whole. So whatever is killed l
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -129,12 +131,7 @@ class SimulationStatsDB:
 
         A simulation that was played before in another world (`env`) is replaced with all of its episodes.
         """
-        connection = self._writing()
-        for table in TABLES:
-            connection.register(f"new_{table}", rows.frame(table))
-        _replace(connection, {table: f"new_{table}" for table in TABLES})
-        for table in TABLES:
-            connection.unregister(f"new_{table}")
+        _add_rows(self._writing(), rows)
 
     def merge_in(self, other: SimulationStatsDB) -> None:
         """Add all that `other` holds, in one transaction; an episode of `other` replaces the same one of ours.
@@ -151,22 +148,19 @@ class SimulationStatsDB:
         The file is replaced as a whole. On one machine several processes may export to one file: they wait for each
         other.
         """
-        uri = str(uri)
-        target = stats_storage.local_path(uri)
+        target = stats_storage.local_path(str(uri))
         if target is not None and target.resolve() == self.path.resolve():
             return
-        try:
-            with stats_storage.only_writer(uri), stats_storage.replacing(uri) as work:
-                source = self._release()
-                if stats_storage.exists(uri):
-                    stats_storage.fetch(uri, work)
-                    with connect_to_write(work) as connection:
-                        migrate(connection, name=uri)
-                        _merge_file(connection, source)
-                else:
-                    stats_storage.fetch(str(source), work)
-        except (OSError, duckdb.Error) as error:
-            raise StatsError(f"the statistics could not be written to {uri}: {error}") from error
+        source = self._release()
+        with _replacing(str(uri)) as connection:
+            _merge_file(connection, source)
+
+    @staticmethod
+    def write(uri: str | Path, simulations: Sequence[SimulationRows]) -> None:
+        """Add simulations to the file at `uri`, or make it: what `add` and `export` do, at half the cost."""
+        with _replacing(str(uri)) as connection:
+            for rows in simulations:
+                _add_rows(connection, rows)
 
     # Reading
 
@@ -209,6 +203,28 @@ def utc_now() -> datetime:
 def connect_to_write(path: Path) -> duckdb.DuckDBPyConnection:
     """Open a file that nobody else sees. Commits go straight into it: a log beside it would only be copied over."""
     return duckdb.connect(str(path), config={"wal_autocheckpoint": "1KB"})
+
+
+@contextmanager
+def _replacing(uri: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a connection to a copy of the file at `uri` that takes its place when the block ends well."""
+    try:
+        with stats_storage.only_writer(uri), stats_storage.replacing(uri) as work:
+            if stats_storage.exists(uri):
+                stats_storage.fetch(uri, work)
+            with connect_to_write(work) as connection:
+                migrate(connection, name=uri)
+                yield connection
+    except (OSError, duckdb.Error) as error:
+        raise StatsError(f"the statistics could not be written to {uri}: {error}") from error
+
+
+def _add_rows(connection: duckdb.DuckDBPyConnection, rows: SimulationRows) -> None:
+    for table in TABLES:
+        connection.register(f"new_{table}", rows.frame(table))
+    _replace(connection, {table: f"new_{table}" for table in TABLES})
+    for table in TABLES:
+        connection.unregister(f"new_{table}")
 
 
 def _merge_file(connection: duckdb.DuckDBPyConnection, source: Path) -> None:

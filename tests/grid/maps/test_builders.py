@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import os
+import subprocess
+import sys
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from metta.errors import MapError
+from metta.grid import WorldConfig
 from metta.grid.maps import GridMap, MapConfig, build_map, from_names, map_limits, map_text
 from metta.grid.maps.config import (
     AsciiMapConfig,
@@ -68,13 +75,19 @@ WALL_SHARES = {  # of all cells, outer walls included
     "composed": (0.5, 0.8),
 }
 SEEDS = range(6)
-
-
-@pytest.fixture(autouse=True)
-def own_builder_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or __import__(__name__))
+GOLDEN = {
+    "ascii": "b471ca6ce89b",
+    "scatter": "47f962c0bd7f",
+    "instances": "076e0cdf4aff",
+    "maze_prim": "543499ea1a61",
+    "maze_kruskal": "799fee670892",
+    "rooms": "e29106d48f87",
+    "bsp": "195a01d89783",
+    "terrain": "1b933a8fb2d5",
+    "function": "d3e087c26fd0",
+    "mirror": "a37e5d71c420",
+    "composed": "35a41c0f7403",
+}
 
 
 def reachable_cells(grid_map: GridMap) -> NDArray[np.bool_]:
@@ -100,6 +113,37 @@ def test_the_same_seed_gives_the_same_map(name: str) -> None:
         first, second = build_map(MAPS[name], seed), build_map(MAPS[name].model_copy(deep=True), seed)
         assert first.names == second.names
         np.testing.assert_array_equal(first.codes, second.codes)
+
+
+def digests() -> dict[str, str]:
+    """A few hex digits for each builder over the names and codes of six maps."""
+    result = {}
+    for name, config in MAPS.items():
+        digest = hashlib.sha256()
+        for seed in SEEDS:
+            grid_map = build_map(config, seed)
+            digest.update(repr((grid_map.names, grid_map.codes.tolist())).encode())
+        result[name] = digest.hexdigest()[:12]
+    return result
+
+
+def test_maps_are_the_same_on_every_machine() -> None:
+    assert digests() == GOLDEN
+
+
+@pytest.mark.slow
+def test_maps_are_the_same_without_compilation() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_builders as t; print(t.digests())"
+    )
+    plain = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ast.literal_eval(plain.stdout) == GOLDEN
 
 
 @pytest.mark.parametrize("name", [name for name in MAPS if name != "ascii"])
@@ -158,6 +202,13 @@ def test_as_many_things_are_placed_as_were_asked_for(name: str) -> None:
     assert sum(count for thing, count in counts.items() if thing.startswith("agent.")) == (
         3 if name == "scatter" else 2
     )
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_configuration_survives_being_written_as_json(name: str) -> None:
+    world = WorldConfig(map=MAPS[name])
+    assert WorldConfig.model_validate_json(world.model_dump_json()) == world
+    assert WorldConfig(**world.model_dump(mode="json")) == world
 
 
 def test_a_map_with_a_seed_of_its_own_ignores_the_episodes() -> None:
