@@ -14,6 +14,8 @@ import tempfile
 import time
 from typing import Any
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
+
 import torch
 from harness import report, spread
 

@@ -148,7 +148,7 @@ def scene_config(
 ) -> WorldConfig:
     """Return a world with a drawn map, the standard objects and all actions; `fields` replace or add."""
     symbols = SYMBOLS | (legend or {})
-    names = [symbols[symbol] for symbol in text if symbol != "\n"]
+    names = [symbols.get(symbol, "") for symbol in text]
     objects: dict[str, Any] = {**(standard_objects() if standard else {}), **fields.pop("objects", {})}
     actions: dict[str, Any] = {verb: {"enabled": verb != "place_box" or "box" in objects} for verb in VERBS}
     actions["change_glyph"]["number_of_glyphs"] = 4

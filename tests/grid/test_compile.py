@@ -7,7 +7,8 @@ import pytest
 from metta.errors import ConfigError, MapError
 from metta.grid import WorldConfig, compile_world
 from metta.grid.compile import check_compatible
-from metta.grid.config import AgentConfig, ScatterMapConfig
+from metta.grid.config import AgentConfig
+from metta.grid.maps.config import ScatterMapConfig
 from metta.grid.worlds import arena, easy_arena
 
 

@@ -1,5 +1,5 @@
-"""The door: the `metta` command. It finds a recipe, settles its configuration, and runs the tool."""
+"""The door: the `metta` command (main.py). It finds a recipe, settles its configuration, and runs the tool."""
 
-from metta.cli.main import main
+from metta.cli.main import VERBS, run_verb
 
-__all__ = ["main"]
+__all__ = ["VERBS", "run_verb"]

@@ -102,11 +102,9 @@ class EvalStatsDB(SimulationStatsDB):
     def sample_count(self, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None) -> int:
         """Return how many agent-episode pairs of the policy recorded anything."""
         where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
-        row = self.connection.execute(
-            f"SELECT count(*) FROM {_SAMPLES} s WHERE {where.sql}", where.parameters
-        ).fetchone()
-        assert row is not None
-        return int(row[0])
+        sql = f"SELECT count(*) FROM {_SAMPLES} s WHERE {where.sql}"
+        ((count,),) = self.connection.execute(sql, where.parameters).fetchall()
+        return int(count)
 
     def simulation_scores(
         self, checkpoint_path: str | Path, epoch: int | None = None, metric: str = "reward"
@@ -211,10 +209,9 @@ class EvalStatsDB(SimulationStatsDB):
         self, aggregate: str, metric: str, checkpoint_path: str | Path, epoch: int | None, filter: Filter
     ) -> float | None:
         where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
-        row = self.connection.execute(
-            f"SELECT {aggregate} FROM ({_values(where.sql)})", [metric, *where.parameters]
-        ).fetchone()
-        return None if row is None or row[0] is None else float(row[0])
+        sql = f"SELECT {aggregate} FROM ({_values(where.sql)})"
+        ((value,),) = self.connection.execute(sql, [metric, *where.parameters]).fetchall()
+        return None if value is None else float(value)
 
     def _where(self, policy: tuple[str, int], filter: Filter) -> _Condition:
         condition = _Condition("s.policy_key = ? AND s.policy_version = ?", list(policy))

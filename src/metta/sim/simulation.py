@@ -24,7 +24,7 @@ from metta.sim.simulation_stats_db import utc_now
 
 logger = logging.getLogger(__name__)
 
-MAX_WORLDS = 64  # played side by side; more gains no speed and costs memory
+MAX_WORLDS = 32  # played side by side; fewer leave the network idle, more fall out of the cache
 
 
 class SimulationConfig(Config):

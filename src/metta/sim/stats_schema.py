@@ -90,8 +90,9 @@ def file_version(connection: duckdb.DuckDBPyConnection) -> int | None:
     tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if "schema_version" not in tables:
         return None if tables else 0
-    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-    return int(row[0]) if row and row[0] is not None else 0
+    # fetchall, here and elsewhere: a result that is not read to its end keeps DuckDB's connection busy
+    ((version,),) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
+    return int(version)
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, *, name: str) -> None:
