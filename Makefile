@@ -17,7 +17,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$(test "$$(uname
 	|| test -e /proc/driver/nvidia/version || ! curl -sfo /dev/null --max-time 3 $(CPU_TORCH)/torch/ 2>/dev/null \
 	|| echo --extra-index-url $(CPU_TORCH))
 
-.PHONY: help demo install install-dev test test-all lint format bench clean
+.PHONY: help demo install install-dev test test-all lint format readme bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +61,9 @@ lint: $(INSTALLED_DEV)
 format: $(INSTALLED_DEV)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+readme: $(INSTALLED)
+	@$(BIN)/python tests/test_readme.py
 
 test: lint
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

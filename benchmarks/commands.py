@@ -1,6 +1,6 @@
 """How long a person waits: `metta --help`, and a train command of 100 steps with a warm compile cache.
 
-    python benchmarks/commands.py [--runs 5]
+python benchmarks/commands.py [--runs 5]
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
 
 import torch
-from harness import report, spread
 
+from harness import report, spread
 from metta.agent.architectures import policy_config
 from metta.recipes.arena_basic_easy_shaped import train
 from metta.rl.build import build_trainer

@@ -29,10 +29,12 @@ SCRIPTS = sorted(path for path in (ROOT / "tools").glob("*.py") if path.name != 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_module_can_be_imported(name: str) -> None:
-    assert importlib.import_module(name).__doc__, f"{name} says nothing about itself"
+    module = importlib.import_module(name)
+    is_empty = not Path(str(module.__file__)).read_text(encoding="utf-8").strip()
+    assert module.__doc__ or is_empty, f"{name} says nothing about itself"
 
 
-@pytest.mark.parametrize(("recipe", "function"), RECIPES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("recipe", "function"), RECIPES, ids=str)
 def test_the_recipe_returns_a_tool_whose_configuration_survives_json(recipe: str, function: str) -> None:
     tool = load_function(recipe, function)()
     assert isinstance(tool, Tool)

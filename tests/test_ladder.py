@@ -85,7 +85,7 @@ def test_the_check_sees_lazy_type_only_relative_and_named_imports(tmp_path: Path
 
 
 def faces() -> list[Path]:
-    return [path for path in sorted(PACKAGE.glob("*/__init__.py"))]
+    return sorted(PACKAGE.glob("*/__init__.py"))
 
 
 @pytest.mark.parametrize("path", faces(), ids=lambda path: path.parent.name)

@@ -216,7 +216,7 @@ def test_runs_and_policies_are_read_from_file_names(capsys: pytest.CaptureFixtur
     (folder.parent / "metrics.jsonl").write_text('{"metric/agent_step": 1500, "overview/hearts": 2.5}\n{"half')
     Path("train_dir/not_a_run").mkdir()
     assert main(["list", "runs"]) == 0
-    assert capsys.readouterr().out.split() == "runs one epoch 10, 1,500 agent steps, hearts 2.50".split()
+    assert " ".join(capsys.readouterr().out.split()) == "runs one epoch 10, 1,500 agent steps, hearts 2.50"
     assert main(["list", "policies", "--json"]) == 0
     policies = json.loads(capsys.readouterr().out)["policies"]
     assert policies[:2] == ["one:9", "one:10"] and "mock://random" in policies

@@ -13,7 +13,7 @@ from tests.sim.rows import hearts, simulation
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import RunError, StatsError
-from metta.eval import AnalysisConfig, EvalStatsDB, analyze_run, world_suite, yardsticks
+from metta.eval import AnalysisConfig, EvalStatsDB, StoredEvaluation, analyze_run, world_suite, yardsticks
 from metta.eval.analysis import (
     PolicyVersion,
     format_table,
@@ -23,6 +23,7 @@ from metta.eval.analysis import (
     wasted_actions,
 )
 from metta.eval.learning_curve import read_training
+from metta.eval.report import format_comparisons
 from metta.grid import WorldConfig
 from metta.grid.worlds import easy_arena
 from metta.sim import SimulationRows, SimulationStatsDB
@@ -223,3 +224,25 @@ def test_a_page_escapes_what_it_shows(run_dir: Path, tmp_path: Path):
     suite.name = "<script>alert(1)</script>"
     report = analyze_run(run_dir, suite=suite, config=AnalysisConfig(output=str(tmp_path)))
     assert "<script>" not in report.path.read_text()
+
+
+def test_a_policy_that_does_not_load_fails_alone(run_dir: Path, tmp_path: Path):
+    config = AnalysisConfig(policies=["my_run:9", "my_run:1"], output=str(tmp_path))
+    report = analyze_run(run_dir, episodes=3, config=config)
+    assert [str(score.policy) for score in report.scores] == ["my_run:2", "my_run:1", "scripted", "random"]
+    assert list(report.failures) == ["my_run:9"] and "no epoch 9" in report.failures["my_run:9"]
+    assert "my_run:9 was not evaluated" in report.path.read_text()
+
+
+def test_two_policies_are_compared_on_the_same_episodes(run_dir: Path, tmp_path: Path):
+    evaluation = StoredEvaluation(
+        suite=world_suite(small_world(), name="tiny/world", episodes=4),
+        stats_uri=str(tmp_path / "s.duckdb"),
+        data_dir=str(run_dir.parent),
+    )
+    (versus,) = evaluation.compare("my_run:1", "mock://random")
+    assert (str(versus.policy), str(versus.other), versus.comparison.pairs) == ("my_run:1", "random", 4)
+    (same,) = evaluation.compare("my_run:1", "my_run:1")
+    assert same.comparison.difference.value == 0.0 and same.comparison.share_of_wins == 0.5
+    text = format_comparisons([versus, same])
+    assert text.splitlines()[0].split()[:3] == ["policy", "against", "simulation"] and "+0.00" in text

@@ -94,3 +94,16 @@ def test_simulations_may_be_named_by_category_and_name():
 def test_a_world_is_a_suite_of_one():
     suite = world_suite(arena(), name="training/world", episodes=5)
     assert [s.name for s in suite.simulations] == ["training/world"] and suite.name == "training"
+
+
+def test_a_users_own_suite_is_named_by_its_function(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my_suites.py").write_text(
+        "from metta.eval import world_suite\nfrom metta.grid.worlds import arena\nnumber = int\n"
+        "def tiny():\n    return world_suite(arena(), name='mine/world', episodes=9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert named_suite("my_suites.tiny", episodes=2).simulations[0].num_episodes == 2
+    with pytest.raises(SuiteError, match="cannot be imported"):
+        named_suite("my_suites.tine")
+    with pytest.raises(SuiteError, match="returned a int"):
+        named_suite("my_suites.number")

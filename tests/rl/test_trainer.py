@@ -86,7 +86,9 @@ def test_every_segment_is_used_once_an_epoch(tmp_path: Path) -> None:
 
 def test_importance_ratios_move_within_an_epoch(tmp_path: Path) -> None:
     train(config(tmp_path, total=2048, update_epochs=2))
-    assert any(abs(line["losses/importance"] - 1) > 1e-4 or line["losses/approx_kl"] > 1e-5 for line in metrics(tmp_path))
+    assert any(
+        abs(line["losses/importance"] - 1) > 1e-4 or line["losses/approx_kl"] > 1e-5 for line in metrics(tmp_path)
+    )
 
 
 def test_an_epoch_goes_through_its_moments_in_order(tmp_path: Path) -> None:

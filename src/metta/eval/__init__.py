@@ -5,14 +5,14 @@ from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.policy_evaluator import EvalResults, PolicyEvaluator, SimulationScore
 from metta.eval.report import Report
 from metta.eval.reward_summary import EvalRewardSummary
-from metta.eval.run_analysis import analyze_run, yardsticks
-from metta.eval.statistics import Comparison, Interval, Summary, compare, summarize
+from metta.eval.run_analysis import analyze_run
+from metta.eval.statistics import Interval, Summary
+from metta.eval.stored_evaluation import StoredEvaluation, yardsticks
 from metta.eval.suites import SUITES, Suite, named_suite, world_suite
 
 __all__ = [
     "SUITES",
     "AnalysisConfig",
-    "Comparison",
     "EvalResults",
     "EvalRewardSummary",
     "EvalStatsDB",
@@ -20,12 +20,11 @@ __all__ = [
     "PolicyEvaluator",
     "Report",
     "SimulationScore",
+    "StoredEvaluation",
     "Suite",
     "Summary",
     "analyze_run",
-    "compare",
     "named_suite",
-    "summarize",
     "world_suite",
     "yardsticks",
 ]

@@ -79,11 +79,10 @@ def learning_curve(curves: Sequence[Curve], yardsticks: dict[str, Interval], *, 
         values += [interval.value for interval in yardsticks.values()]
         bottom, top = min([0.0, *values]), max([0.0, *values])
         left.set_ylim(bottom - 0.04 * (top - bottom or 1), top + 0.12 * (top - bottom or 1))
-        for axes, scale in ((left, unit), (right, None)):
-            for policy, interval in yardsticks.items():
-                _draw_yardstick(axes, policy, interval)
-            for number, curve in enumerate(curves):
-                _label_curve(axes, curve, scale=scale, color=POLICY_COLORS[number % len(POLICY_COLORS)])
+        for policy, interval in yardsticks.items():
+            _draw_yardstick(left, policy, interval)
+            _draw_yardstick(right, policy, interval)
+        _label_lines(right, curves, yardsticks)
         left.set_ylabel(f"{metric} per agent")
         _explain_marks(figure)
         return _svg(figure, name="learning-curve")
@@ -135,23 +134,28 @@ def _draw_curve(axes: Axes, curve: Curve, *, scale: float | None, color: str) ->
         axes.plot([place], [value], "o", color=color, markeredgecolor=_INK, markersize=5.5, markeredgewidth=1.2)
 
 
-def _label_curve(axes: Axes, curve: Curve, *, scale: float | None, color: str) -> None:
-    """Write the curve's name below its end, where a rising curve leaves room; above one that runs along the bottom."""
-    last = curve.last()
-    if last is None:
-        return
+def _label_lines(axes: Axes, curves: Sequence[Curve], yardsticks: dict[str, Interval]) -> None:
+    """Name every line at the right edge, where it ends; names that would touch are moved apart."""
+    labels = [(interval, name, YARDSTICK_COLORS.get(name, _FAINT)) for name, interval in yardsticks.items()]
+    for number, curve in enumerate(curves):
+        last = curve.last()
+        if last is not None:
+            labels.append((last.interval, curve.label, POLICY_COLORS[number % len(POLICY_COLORS)]))
+    labels.sort(key=lambda label: label[0].value)
     bottom, top = axes.get_ylim()
-    is_high = (last.interval.value - bottom) / (top - bottom) > 0.2
-    axes.annotate(
-        f"{curve.label} {last.interval.text()}",
-        (_places([last], scale)[0], last.interval.value),
-        xytext=(0, -13 if is_high else 16),
-        textcoords="offset points",
-        ha="right",
-        va="top" if is_high else "bottom",
-        color=color,
-        weight="bold",
-    )
+    height = 0.0
+    for interval, name, color in labels:
+        height = max((interval.value - bottom) / (top - bottom), height)
+        axes.annotate(
+            f"{name} {interval.text()}",
+            (1.02, height),
+            xycoords="axes fraction",
+            va="center",
+            color=color,
+            weight="bold",
+            annotation_clip=False,
+        )
+        height += 0.06
 
 
 def _explain_marks(figure: Figure) -> None:
@@ -169,16 +173,6 @@ def _draw_yardstick(axes: Axes, policy: str, interval: Interval) -> None:
     axes.axhline(interval.value, color=color, linewidth=1.4, linestyle=(0, (5, 3)))
     if not np.isnan(interval.low):
         axes.axhspan(interval.low, interval.high, color=color, alpha=0.15, linewidth=0)
-    axes.annotate(
-        f"{policy} {interval.text()}",
-        (1, interval.value),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(-2, 4),
-        textcoords="offset points",
-        ha="right",
-        color=color,
-        weight="bold",
-    )
 
 
 def _draw_mean(axes: Axes, mean: Interval, row: int) -> None:

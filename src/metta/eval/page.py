@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metta.eval import figures
-from metta.eval.report import Report, Score
+from metta.eval.report import Report
+from metta.eval.scores import Score
 
 _CSS = """
 :root { color-scheme: light dark; --ink: #1b1d21; --soft: #63676f; --line: #d9dce1; --page: #fcfcfd; --heat: 63 127 214;
@@ -122,9 +123,13 @@ def _scores(report: Report) -> str:
     lines = [[_name(policy), *(row.get(name, "<td>–</td>") for name in simulations)] for policy, row in cells.items()]
     note = """Mean over agents and episodes, interval over episodes; below it the interquartile mean (IQM) and the
     number of episodes. The same seeds for every policy, none of them used in training."""
+    failed = "".join(
+        f'<p class="note">{_text(policy)} was not evaluated: {_text(why)}</p>'
+        for policy, why in report.failures.items()
+    )
     return (
         f"<h2>Scores: {_text(report.metric)} per agent, with 95 % intervals</h2>\n"
-        f'{_table(["policy", *simulations], lines)}\n<p class="note">{note}</p>'
+        f'{_table(["policy", *simulations], lines)}\n{failed}<p class="note">{note}</p>'
     )
 
 
@@ -169,7 +174,7 @@ def _comparisons(report: Report) -> str:
             [
                 _name(f"{versus.policy} against {versus.other}"),
                 _left(versus.simulation),
-                f"{difference.value:+.{difference.decimals()}f} {difference.bounds()}",
+                f"{difference.text(sign='+')} {difference.bounds()}",
                 f"{chance.value:.0%} [{chance.low:.0%}, {chance.high:.0%}]",
                 f"{found.share_of_wins:.0%}",
                 str(found.pairs),

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from metta.eval.analysis import MetricRow, PolicyVersion, WastedAction, format_table
 from metta.eval.learning_curve import Curve
-from metta.eval.statistics import Comparison, Interval, Summary, Values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A policy in a simulation."""
-
-    policy: PolicyVersion
-    simulation: str
-    summary: Summary
-    episodes: Values  # float64 [E] score of each
-
-
-@dataclass(frozen=True, kw_only=True)
-class Versus:
-    """A policy against another on the same episodes of a simulation."""
-
-    policy: PolicyVersion
-    other: PolicyVersion
-    simulation: str
-    comparison: Comparison
+from metta.eval.scores import Score, Versus
+from metta.eval.statistics import Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +22,12 @@ class Report:
     folder: Path  # of the page
     scores: Sequence[Score]
     comparisons: Sequence[Versus] = ()
-    wasted: dict[PolicyVersion, Sequence[WastedAction]] = field(default_factory=dict)
+    wasted: Mapping[PolicyVersion, Sequence[WastedAction]] = field(default_factory=dict)
     rows: Sequence[MetricRow] = ()
-    replay_urls: dict[str, Sequence[str]] = field(default_factory=dict)  # policy and simulation -> addresses
+    replay_urls: Mapping[str, Sequence[str]] = field(default_factory=dict)  # policy and simulation -> addresses
     curves: Sequence[Curve] = ()
     yardsticks: dict[str, Interval] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)  # a policy that could not be evaluated -> why
 
     @property
     def path(self) -> Path:
@@ -72,6 +54,10 @@ class Report:
         header = ["policy", "simulation", self.metric, "95 % interval", "interquartile mean", "episodes"]
         return format_table(lines, header=header)
 
+    def comparison_table(self) -> str:
+        """Return the comparisons as text."""
+        return format_comparisons(self.comparisons)
+
     def wasted_table(self) -> str:
         """Return the most frequent wasted actions as text."""
         lines = [
@@ -93,3 +79,15 @@ class Report:
         finally:
             work.unlink(missing_ok=True)
         return self.path
+
+
+def format_comparisons(comparisons: Sequence[Versus]) -> str:
+    """Return comparisons as text: the difference, the probability of improvement, and how many pairs were won."""
+    lines = []
+    for versus in comparisons:
+        found, names = versus.comparison, [str(versus.policy), str(versus.other), versus.simulation]
+        chance = found.probability_of_improvement
+        numbers = [found.difference.text(sign="+"), found.difference.bounds(), chance.text(), chance.bounds()]
+        lines.append([*names, *numbers, f"{found.share_of_wins:.0%}", str(found.pairs)])
+    header = ["policy", "against", "simulation", "difference", "95 % interval", "P(improvement)", "95 % interval"]
+    return format_table(lines, header=[*header, "pairs won", "pairs"])

@@ -39,9 +39,9 @@ class Interval(NamedTuple):
         width = self.high - self.low
         return int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 2
 
-    def text(self, *, like: Interval | None = None) -> str:
-        """Return the value with as many decimals as it, or `like`, is known to."""
-        return f"{self.value:,.{(like or self).decimals()}f}"
+    def text(self, *, like: Interval | None = None, sign: str = "") -> str:
+        """Return the value with as many decimals as it, or `like`, is known to; `sign` "+" shows a plus too."""
+        return f"{self.value:{sign},.{(like or self).decimals()}f}"
 
     def bounds(self) -> str:
         """Return `[low, high]`; an empty text without them."""

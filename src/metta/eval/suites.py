@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable
 
 from pydantic import field_validator
@@ -45,15 +46,28 @@ def world_suite(world: WorldConfig, *, name: str, episodes: int = 64) -> Suite:
 def named_suite(name: str, *, episodes: int | None = None) -> Suite:
     """Return a new copy of the suite called `name`; `episodes` replaces each simulation's own number.
 
+    `name` is one of `SUITES`, or `package.module.function`: a function of the user's own that returns a `Suite`.
     Raises SuiteError, with the nearest names, if there is none.
     """
-    if name not in SUITES:
-        raise SuiteError(f"there is no suite {name!r}; there are {', '.join(SUITES)}{nearest(name, SUITES)}")
-    suite = SUITES[name]()
+    suite = (SUITES[name] if name in SUITES else _users_own(name))()
+    if not isinstance(suite, Suite):
+        raise SuiteError(f"{name} returned a {type(suite).__name__}; a suite is a metta.eval.Suite")
     if episodes is not None:
         for simulation in suite.simulations:
             simulation.num_episodes = episodes
     return suite
+
+
+def _users_own(name: str) -> Callable[[], Suite]:
+    module, _, function = name.rpartition(".")
+    unknown = f"there is no suite {name!r}; there are {', '.join(SUITES)}{nearest(name, SUITES)}"
+    if not module:
+        raise SuiteError(f"{unknown}, or package.module.function for a suite of your own")
+    try:
+        found: Callable[[], Suite] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise SuiteError(f"{unknown}; as a suite of your own it cannot be imported: {error}") from error
+    return found
 
 
 def _worlds(name: str, worlds: dict[str, WorldConfig], *, episodes: dict[str, int] | None = None) -> Suite:

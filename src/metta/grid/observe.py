@@ -49,6 +49,7 @@ from metta.grid.world import (
 )
 
 EMPTY_BYTE = 255
+FIRST_PLACES = 0x0001000001000001  # bytes 0, 3 and 6: the places of tokens in the first of three words
 CHUNK_MASK = (1 << CHUNK_BITS) - 1
 
 
@@ -163,20 +164,33 @@ def write_window(rules: Rules, state: State, buffers: Buffers, e: int, a: int, n
 def write_things(
     rules: Rules, state: State, buffers: Buffers, e: int, a: int, corner: int, ranks: int, first_rank: int, n: int
 ) -> int:
-    """Write the tokens of the things at a set of 63 ranks; return the number of tokens so far."""
+    """Write the tokens of the things at a set of 63 ranks; return the number of tokens so far.
+
+    The first eight tokens of a thing are copied as three words; what is written behind its last token is overwritten
+    by the next thing, or cleared at the end. No branch here depends on what kind of thing it is.
+    """
+    places_of, cells, looks, look_sizes = rules.window_places, state.cells, state.looks, state.look_sizes
+    observations = buffers.observations
     limit = int(rules.world[e, RULE_NUM_TOKENS])
     stride = int(state.worlds[e, WORLD_STRIDE])
     num_agents = state.agents.shape[1]
-    first_object = num_agents + rules.kinds.shape[1] - CELL_FIRST_OBJECT
+    gap = CELL_FIRST_OBJECT - 1 - rules.kinds.shape[1]
     while ranks != 0:
-        place = int(rules.window_places[first_rank + trailing_zeros(ranks)])
+        place = int(places_of[first_rank + trailing_zeros(ranks)])
         ranks &= ranks - 1
-        code = int(state.cells[e, corner + (place >> 4) * stride + (place & 15)])
-        row = code + (num_agents - 1 if code < CELL_FIRST_OBJECT else first_object)
-        row = -code - 1 if code < 0 else row
-        size = int(state.look_sizes[e, row])
+        code = int(cells[e, corner + (place >> 4) * stride + (place & 15)])
+        is_agent = code >> 63  # all bits, or none
+        is_object = (CELL_FIRST_OBJECT - 1 - code) >> 63
+        row = (code ^ is_agent) + (~is_agent & (num_agents - 1 - (gap & is_object)))
+        size = int(look_sizes[e, row])
         if n + size + LOOK_CHUNK <= limit:
-            write_look(state, buffers, e, a, row, size, place, n)
+            places = place * FIRST_PLACES
+            at = 3 * n
+            store_word(observations, e, a, at, load_word(looks, e, row, 0) | places)
+            store_word(observations, e, a, at + 8, load_word(looks, e, row, 8) | places << 8)
+            store_word(observations, e, a, at + 16, load_word(looks, e, row, 16) | places << 16)
+            if size > LOOK_CHUNK:
+                write_rest(state, buffers, e, a, row, size, places, n)
         else:
             write_last_look(state, buffers, e, a, row, min(size, limit - n), place, n)
         n += size
@@ -184,16 +198,14 @@ def write_things(
 
 
 @rule
-def write_look(state: State, buffers: Buffers, e: int, a: int, row: int, size: int, place: int, n: int) -> None:
-    """Write the tokens of one thing, by eights; what is written behind its last token is overwritten later."""
-    first_places = place | place << 24 | place << 48
-    second_places = place << 8 | place << 32 | place << 56
-    third_places = place << 16 | place << 40
-    at = 3 * n
-    for byte in range(0, 3 * size, 3 * LOOK_CHUNK):
-        store_word(buffers.observations, e, a, at + byte, load_word(state.looks, e, row, byte) | first_places)
-        store_word(buffers.observations, e, a, at + byte + 8, load_word(state.looks, e, row, byte + 8) | second_places)
-        store_word(buffers.observations, e, a, at + byte + 16, load_word(state.looks, e, row, byte + 16) | third_places)
+def write_rest(state: State, buffers: Buffers, e: int, a: int, row: int, size: int, places: int, n: int) -> None:
+    """Write the tokens of one thing from the ninth on, by eights."""
+    for token in range(LOOK_CHUNK, size, LOOK_CHUNK):
+        byte = 3 * token
+        at = 3 * n + byte
+        store_word(buffers.observations, e, a, at, load_word(state.looks, e, row, byte) | places)
+        store_word(buffers.observations, e, a, at + 8, load_word(state.looks, e, row, byte + 8) | places << 8)
+        store_word(buffers.observations, e, a, at + 16, load_word(state.looks, e, row, byte + 16) | places << 16)
 
 
 @rule

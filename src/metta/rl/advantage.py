@@ -21,10 +21,10 @@ def gae(
 ) -> NDArray[np.float32]:
     """Return advantages, float32 [T, N].
 
-    `rewards`, `values`, `terminals`, `truncations` are [T, N]; row t belongs to the observation before action t, and the
-    flags say that the episode ended with it. `next_values` [T, N] holds the value of the observation that followed: of
-    the episode's final observation where it was truncated, else of the next step. A terminated episode has no future; a
-    truncated one bootstraps from its final observation, and in both the sum of later advantages stops.
+    `rewards`, `values`, `terminals`, `truncations` are [T, N]; row t belongs to the observation before action t, and
+    the flags say that the episode ended with it. `next_values` [T, N] holds the value of the observation that followed:
+    of the episode's final observation where it was truncated, else of the next step. A terminated episode has no
+    future; a truncated one bootstraps from its final observation, and in both the sum of later advantages stops.
     """
     # Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation", eq. 16:
     # A_t = sum_l (gamma lambda)^l delta_{t+l},  delta_t = r_t + gamma V(s_{t+1}) - V(s_t)
@@ -33,7 +33,7 @@ def gae(
     return advantages
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _gae(
     rewards: NDArray[np.float32],
     values: NDArray[np.float32],

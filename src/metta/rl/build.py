@@ -17,8 +17,8 @@ import torch
 
 import metta
 from metta.agent import PolicyAgent, make_policy
-from metta.agent.checkpoints import check_run_name, policy_path
 from metta.agent.artifact import write_whole
+from metta.agent.checkpoints import check_run_name, policy_path, remove_leftovers
 from metta.envs import BatchedEnv, SingleTask, VecEnv
 from metta.errors import CheckpointError, ConfigError
 from metta.rl.config import TrainConfig, TrainerConfig
@@ -54,6 +54,7 @@ def train(config: TrainConfig) -> int:
     check_run_name(run)
     run_dir = Path(config.data_dir) / run
     with hold_run(run_dir):
+        remove_leftovers(run_dir)
         stop = StopHook()
         trainer = build_trainer(config, run=run, stop=stop)
         resumed = resume(trainer, TinyCheckpointManager(run, config.data_dir))
@@ -134,9 +135,7 @@ def build_trainer(
     timer, tracker = Stopwatch(), StatsTracker(env)
     rollout = Rollout(env, policy, experience, timer)
     rollout.begin()
-    state = TrainerState(
-        optimizer=optimizer, experience=experience, policy=policy, stats_tracker=tracker, timer=timer
-    )
+    state = TrainerState(optimizer=optimizer, experience=experience, policy=policy, stats_tracker=tracker, timer=timer)
     hooks = build_hooks(config, trainer_config, run=run, stop=stop, threads=threads)
     state.stateful = {
         "optimizer": optimizer,
@@ -225,8 +224,8 @@ def _check_same_policy(saved: PolicyAgent, built: PolicyAgent, *, where: str) ->
     if saved.architecture != built.architecture or shapes != wanted:
         differing = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
         raise CheckpointError(
-            f"{where} holds a policy {saved.architecture!r} whose weights do not fit the {built.architecture!r} of this "
-            f"configuration (they differ in {', '.join(differing[:4]) or 'the architecture'}); "
+            f"{where} holds a policy {saved.architecture!r} whose weights do not fit the {built.architecture!r} of "
+            f"this configuration (they differ in {', '.join(differing[:4]) or 'the architecture'}); "
             f"give another run=<name>, or the configuration with which the run was begun"
         )
 

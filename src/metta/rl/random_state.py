@@ -17,7 +17,7 @@ class RandomState:
 
     def state_dict(self) -> dict[str, Any]:
         version, internal, gauss = random.getstate()
-        name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+        name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
         state: dict[str, Any] = {
             "python": [version, list(internal), gauss],
             "numpy": [name, np.asarray(keys), position, has_gauss, cached],

@@ -126,4 +126,3 @@ class Rollout:
         self.env.restore(state["env"])
         self.state = {name: value.to(self.experience.device) for name, value in state["state"].items()}
         self.experience.resets[-1] = state["resets"]
-

@@ -1,7 +1,8 @@
 """`TinyCheckpointManager`: a run's checkpoints on disk, over torch.save and torch.load.
 
-The trainer's face of `agent/checkpoints.py` (names, which epochs are whole) and `agent/artifact.py` (the policy's file):
-it adds the trainer's file. The pair of an epoch carries one `save_id`; an epoch counts only when both files are whole.
+The trainer's face of `agent/checkpoints.py` (names, which epochs are whole) and `agent/artifact.py` (the policy's
+file): it adds the trainer's file. The pair of an epoch carries one `save_id`; an epoch counts only when both files
+are whole.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class TinyCheckpointManager:
         return self.latest_epoch() is not None
 
     def list_epochs(self) -> list[int]:
-        """Return the epochs that have both files, ascending; read from file names alone."""
+        """Return the epochs of which there is a policy, ascending; read from file names alone."""
         return list_epochs(self.run_dir)
 
     def latest_epoch(self) -> int | None:

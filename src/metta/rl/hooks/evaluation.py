@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class EvaluationHook(TrainerHook):
     """Plays the suite every `evaluation.interval` epochs and at the end of training; fills `state.eval_scores`.
 
-    Episodes, maps and noise depend on the suite's seeds alone, so training goes on exactly as if nothing had been played.
+    Episodes, maps and noise depend on the suite's seeds alone: training goes on exactly as if nothing had been played.
     """
 
     def __init__(

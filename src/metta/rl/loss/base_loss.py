@@ -39,8 +39,8 @@ class LossResult(NamedTuple):
 class BaseLoss:
     """A loss and its part in an epoch; override what it needs.
 
-    The order within an epoch: `on_rollout_start`, `run_rollout` after every environment step, `on_rollout_end`, then per
-    minibatch `run_train` and `on_mb_end`, then `on_train_phase_end` and `on_epoch_end`.
+    The order within an epoch: `on_rollout_start`, `run_rollout` after every environment step, `on_rollout_end`, then
+    per minibatch `run_train` and `on_mb_end`, then `on_train_phase_end` and `on_epoch_end`.
     """
 
     def __init__(self, config: LossConfig) -> None:
