@@ -19,7 +19,7 @@ BESIDE = {  # what is not a module
     "docs/": "every metric explained, pictures",
     "Makefile": "demo, test, test-all, bench",
 }
-_WIDTH = 124
+_WIDTH = 132
 
 
 def tree() -> str:
@@ -50,14 +50,18 @@ def _purpose(path: Path) -> str:
 
 
 def _line(name: str, text: str) -> str:
+    """A line of the tree; a sentence too long for it ends at an earlier comma or colon."""
     line = f"{name.ljust(30)} {text}".rstrip()
-    return line if len(line) <= _WIDTH else f"{line[:_WIDTH].rsplit(' ', 1)[0].rstrip(' ,:;')} ..."
+    if len(line) <= _WIDTH:
+        return line
+    ends = [match.start() for match in re.finditer(r"[,:;] ", line[: _WIDTH + 1])]
+    return line[: ends[-1]] if ends else line[:_WIDTH].rpartition(" ")[0]
 
 
 def _split(text: str) -> tuple[str, str, str]:
     """The README before its last code block, the block, and what follows."""
-    before, block, after = text.rpartition("```")[0].rpartition("```\n")[0], "", text.rpartition("```")[2]
-    block = text[len(before) + len("```\n") : len(text) - len(after) - len("```")]
+    rest, _, after = text.rpartition("```")
+    before, _, block = rest.rpartition("```\n")
     return before, block.rstrip("\n"), after
 
 

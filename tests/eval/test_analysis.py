@@ -50,14 +50,14 @@ def counted(**totals: float) -> SimulationRows:
     return SimulationRows(**{**rows.__dict__, "metric_names": names})
 
 
-def test_the_table_has_a_line_for_every_metric_that_matches():
+def test_the_table_has_a_line_for_every_metric_that_matches() -> None:
     names = ["action.move.failed", "hearts", "heart.get", "reward"]
     assert matching_metrics(names, ["heart*", "re*", "hearts"]) == ["heart.get", "hearts", "reward"]
     with pytest.raises(StatsError, match=r"no metric is called 'heartz'.*did you mean hearts"):
         matching_metrics(names, ["heartz"])
 
 
-def test_a_line_tells_mean_interval_episodes_and_agents(opened):
+def test_a_line_tells_mean_interval_episodes_and_agents(opened) -> None:
     database = opened(simulation([[[1, 1, 0], [1, 3, 0]], [[1, 5, 0], [1, 7, 0]]]), hearts(9, name="other/x"))
     rows = metric_rows(database, metrics=["hearts"], policies=[RUN])
     assert [(row.simulation, row.mean.value, row.episodes, row.agents) for row in rows] == [
@@ -67,14 +67,14 @@ def test_a_line_tells_mean_interval_episodes_and_agents(opened):
     assert (rows[0].mean.low, rows[0].mean.high) == (2.0, 6.0)
 
 
-def test_a_metric_that_stayed_zero_is_known_and_shown_if_it_is_named(opened):
+def test_a_metric_that_stayed_zero_is_known_and_shown_if_it_is_named(opened) -> None:
     database = opened(hearts(0, 0))
     assert [row.metric for row in metric_rows(database, policies=[RUN])] == []
     rows = metric_rows(database, metrics=["*", "hearts"], policies=[RUN])
     assert [(row.metric, row.mean.value) for row in rows] == [("hearts", 0.0)]
 
 
-def test_policies_are_found_by_name_and_the_latest_is_meant_without_an_epoch(opened):
+def test_policies_are_found_by_name_and_the_latest_is_meant_without_an_epoch(opened) -> None:
     database = opened(*(hearts(1, policy=("run", epoch)) for epoch in (2, 10)), hearts(1, policy=("random", 0)))
     assert policy_versions(database) == [("random", 0), ("run", 2), ("run", 10)]
     assert policy_versions(database, ["run", "run:2", "mock://random"]) == [("run", 10), ("run", 2), ("random", 0)]
@@ -82,7 +82,7 @@ def test_policies_are_found_by_name_and_the_latest_is_meant_without_an_epoch(ope
         policy_versions(database, ["run:3"])
 
 
-def test_wasted_actions_are_those_that_failed_do_not_exist_or_hit_the_frozen(opened):
+def test_wasted_actions_are_those_that_failed_do_not_exist_or_hit_the_frozen(opened) -> None:
     database = opened(
         counted(
             action__move__success=50,
@@ -108,16 +108,16 @@ def test_wasted_actions_are_those_that_failed_do_not_exist_or_hit_the_frozen(ope
     assert wasted_actions(database, PolicyVersion("other", 1)) == []
 
 
-def test_nothing_wasted_is_an_empty_list(opened):
+def test_nothing_wasted_is_an_empty_list(opened) -> None:
     assert wasted_actions(opened(counted(action__move__success=5)), RUN) == []
 
 
-def test_a_table_is_aligned_numbers_to_the_right():
+def test_a_table_is_aligned_numbers_to_the_right() -> None:
     text = format_table([["a", "1.5", "x"], ["long", "22.5", "yz"]], header=["name", "mean", "what"])
     assert text.splitlines() == ["name  mean  what", "----  ----  ----", "a      1.5  x", "long  22.5  yz"]
 
 
-def test_the_training_curve_is_read_up_to_a_line_that_was_cut_off(tmp_path: Path):
+def test_the_training_curve_is_read_up_to_a_line_that_was_cut_off(tmp_path: Path) -> None:
     lines = [
         json.dumps({"metric/epoch": e, "metric/agent_step": e * 100, "metric/total_time": e * 60.0}) for e in (1, 2)
     ]
@@ -130,7 +130,7 @@ def test_the_training_curve_is_read_up_to_a_line_that_was_cut_off(tmp_path: Path
     assert read_training(tmp_path / "nothing", metric="overview/hearts").binned() == []
 
 
-def test_binning_keeps_every_epoch(tmp_path: Path):
+def test_binning_keeps_every_epoch(tmp_path: Path) -> None:
     with (tmp_path / "metrics.jsonl").open("w") as file:
         for epoch in range(1, 1001):
             keys = {"metric/epoch": epoch, "metric/agent_step": epoch, "metric/total_time": epoch, "overview/reward": 2}
@@ -166,7 +166,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_is_analysed_with_one_call(run_dir: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_is_analysed_with_one_call(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run_dir.parent)
     report = analyze_run(run_dir, episodes=3)
     assert [(str(s.policy), s.simulation, s.summary.episodes) for s in report.scores] == [
@@ -187,7 +187,7 @@ def test_a_run_is_analysed_with_one_call(run_dir: Path, monkeypatch: pytest.Monk
         assert len(text.splitlines()) >= 3
 
 
-def test_what_has_been_evaluated_is_not_played_again(run_dir: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_has_been_evaluated_is_not_played_again(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = analyze_run(run_dir, episodes=3)
 
     def refuse(*_: object, **__: object) -> None:
@@ -199,14 +199,14 @@ def test_what_has_been_evaluated_is_not_played_again(run_dir: Path, monkeypatch:
     assert [row.metric for row in again.rows] == ["hearts"]
 
 
-def test_other_policies_are_put_beside_the_run(run_dir: Path, tmp_path: Path):
+def test_other_policies_are_put_beside_the_run(run_dir: Path, tmp_path: Path) -> None:
     config = AnalysisConfig(policies=["my_run:1", "mock://noop"], output=str(tmp_path / "page"))
     report = analyze_run(run_dir, episodes=3, config=config)
     assert [str(score.policy) for score in report.scores] == ["my_run:2", "my_run:1", "noop", "scripted", "random"]
     assert (tmp_path / "page" / "index.html").is_file()
 
 
-def test_yardsticks_play_the_suites_own_seeds(tmp_path: Path):
+def test_yardsticks_play_the_suites_own_seeds(tmp_path: Path) -> None:
     suite = world_suite(small_world(), name="tiny/world", episodes=2)
     found = yardsticks(suite, stats_uri=str(tmp_path / "s.duckdb"))
     assert list(found["tiny/world"]) == ["scripted", "random"]
@@ -214,19 +214,19 @@ def test_yardsticks_play_the_suites_own_seeds(tmp_path: Path):
     assert yardsticks(suite, stats_uri=str(tmp_path / "s.duckdb")) == found
 
 
-def test_where_no_run_is_a_message_says_so(tmp_path: Path):
+def test_where_no_run_is_a_message_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no run in"):
         analyze_run(tmp_path / "nothing")
 
 
-def test_a_page_escapes_what_it_shows(run_dir: Path, tmp_path: Path):
+def test_a_page_escapes_what_it_shows(run_dir: Path, tmp_path: Path) -> None:
     suite = world_suite(small_world(), name="tiny/world", episodes=1)
     suite.name = "<script>alert(1)</script>"
     report = analyze_run(run_dir, suite=suite, config=AnalysisConfig(output=str(tmp_path)))
     assert "<script>" not in report.path.read_text()
 
 
-def test_a_policy_that_does_not_load_fails_alone(run_dir: Path, tmp_path: Path):
+def test_a_policy_that_does_not_load_fails_alone(run_dir: Path, tmp_path: Path) -> None:
     config = AnalysisConfig(policies=["my_run:9", "my_run:1"], output=str(tmp_path))
     report = analyze_run(run_dir, episodes=3, config=config)
     assert [str(score.policy) for score in report.scores] == ["my_run:2", "my_run:1", "scripted", "random"]
@@ -234,7 +234,7 @@ def test_a_policy_that_does_not_load_fails_alone(run_dir: Path, tmp_path: Path):
     assert "my_run:9 was not evaluated" in report.path.read_text()
 
 
-def test_two_policies_are_compared_on_the_same_episodes(run_dir: Path, tmp_path: Path):
+def test_two_policies_are_compared_on_the_same_episodes(run_dir: Path, tmp_path: Path) -> None:
     evaluation = StoredEvaluation(
         suite=world_suite(small_world(), name="tiny/world", episodes=4),
         stats_uri=str(tmp_path / "s.duckdb"),

@@ -26,25 +26,25 @@ def opened(tmp_path: Path):
     return make
 
 
-def test_a_missing_metric_counts_zero(opened):
+def test_a_missing_metric_counts_zero(opened) -> None:
     database = opened(hearts(3, 3, 0, 0, 0))
     assert database.get_average_metric_by_filter("hearts", "run", 1) == pytest.approx(1.2)
 
 
-def test_episodes_that_never_finished_do_not_count(opened):
+def test_episodes_that_never_finished_do_not_count(opened) -> None:
     database = opened(hearts(2, 2, seeds=[1, 2]))  # of a hundred asked for
     assert database.get_average_metric_by_filter("hearts", "run", 1) == 2.0
     assert database.sample_count("run", 1) == 2
 
 
-def test_pairs_that_recorded_nothing_do_not_count(opened):
+def test_pairs_that_recorded_nothing_do_not_count(opened) -> None:
     database = opened(hearts(2, 2))
     database._writing().execute("INSERT INTO agent_policies SELECT id, 99, 'run', 1 FROM episodes")
     assert database.sample_count("run", 1) == 2
     assert database.get_average_metric_by_filter("hearts", "run", 1) == 2.0
 
 
-def test_without_samples_there_is_no_answer(opened):
+def test_without_samples_there_is_no_answer(opened) -> None:
     database = opened(hearts(1))
     for ask in (
         database.get_average_metric_by_filter,
@@ -58,36 +58,36 @@ def test_without_samples_there_is_no_answer(opened):
     assert database.simulation_scores("run", 2, "hearts") == {}
 
 
-def test_an_unknown_metric_over_samples_is_zero(opened):
+def test_an_unknown_metric_over_samples_is_zero(opened) -> None:
     database = opened(hearts(1, 2))
     assert database.get_average_metric_by_filter("typo", "run", 1) == 0.0
     assert database.get_std_metric_by_filter("typo", "run", 1) == 0.0
     assert database.get_sum_metric_by_filter("typo", "run", 1) == 0.0
 
 
-def test_a_sum_is_a_sum_and_a_deviation_that_of_the_population(opened):
+def test_a_sum_is_a_sum_and_a_deviation_that_of_the_population(opened) -> None:
     database = opened(hearts(3, 3, 0, 0, 0))
     assert database.get_sum_metric_by_filter("hearts", "run", 1) == 6.0
     assert database.get_std_metric_by_filter("hearts", "run", 1) == pytest.approx(np.std([3, 3, 0, 0, 0]))
 
 
-def test_one_sample_deviates_by_nothing(opened):
+def test_one_sample_deviates_by_nothing(opened) -> None:
     assert opened(hearts(3)).get_std_metric_by_filter("hearts", "run", 1) == 0.0
 
 
-def test_every_agent_counts(opened):
+def test_every_agent_counts(opened) -> None:
     database = opened(simulation([[[0, 1, 0], [0, 2, 0]], [[0, 3, 0], [0, 0, 0]]]))
     assert database.get_average_metric_by_filter("hearts", "run", 1) == 1.5
     assert database.sample_count("run", 1) == 4
 
 
-def test_agents_of_others_do_not_count(opened):
+def test_agents_of_others_do_not_count(opened) -> None:
     database = opened(simulation([[[0, 1, 0], [0, 9, 0]]], npc=("npc", 0)))
     assert database.get_average_metric_by_filter("hearts", "run", 1) == 1.0
     assert database.get_average_metric_by_filter("hearts", "npc", 0) == 9.0
 
 
-def test_averages_equal_those_of_a_plain_loop(opened):
+def test_averages_equal_those_of_a_plain_loop(opened) -> None:
     generator = np.random.default_rng(0)
     values = generator.integers(0, 3, size=(6, 4, 3)).astype(float)
     other = generator.integers(0, 3, size=(2, 3, 3)).astype(float)
@@ -101,7 +101,7 @@ def test_averages_equal_those_of_a_plain_loop(opened):
     )
 
 
-def test_a_filter_chooses_by_column_by_attribute_or_by_condition(opened):
+def test_a_filter_chooses_by_column_by_attribute_or_by_condition(opened) -> None:
     database = opened(
         hearts(1, 2, seeds=[1, 2], attributes={"difficulty": "easy"}),
         hearts(6, name="arena/combat", attributes={"difficulty": "hard"}),
@@ -118,12 +118,12 @@ def test_a_filter_chooses_by_column_by_attribute_or_by_condition(opened):
     assert average({"sim_name": []}) is None
 
 
-def test_an_unknown_filter_names_the_nearest(opened):
+def test_an_unknown_filter_names_the_nearest(opened) -> None:
     with pytest.raises(StatsError, match=r"no filter is called 'sim_nam'.*did you mean sim_name"):
         opened(hearts(1)).get_average_metric_by_filter("hearts", "run", 1, {"sim_nam": "x"})
 
 
-def test_quotes_in_names_are_only_quotes(opened):
+def test_quotes_in_names_are_only_quotes(opened) -> None:
     name = "it's'); DROP TABLE episodes; --"
     database = opened(hearts(1, policy=(name, 1)))
     assert database.get_average_metric_by_filter("hearts", f"{name}:v1") == 1.0
@@ -147,11 +147,13 @@ def test_quotes_in_names_are_only_quotes(opened):
         ("some/where/mine.pt", None, ("mine", 0)),
     ],
 )
-def test_the_policy_is_read_from_the_checkpoints_path(path: str | Path, epoch: int | None, expected: tuple[str, int]):
+def test_the_policy_is_read_from_the_checkpoints_path(
+    path: str | Path, epoch: int | None, expected: tuple[str, int]
+) -> None:
     assert EvalStatsDB.key_and_version(path, epoch) == expected
 
 
-def test_paths_that_do_not_say_which_epoch_are_refused():
+def test_paths_that_do_not_say_which_epoch_are_refused() -> None:
     with pytest.raises(StatsError, match="of epoch 12, not of epoch 13"):
         EvalStatsDB.key_and_version("train_dir/run/checkpoints/agent_epoch_12.pt", 13)
     with pytest.raises(StatsError, match="does not say which epoch"):
@@ -160,7 +162,7 @@ def test_paths_that_do_not_say_which_epoch_are_refused():
         EvalStatsDB.key_and_version("./", 1)
 
 
-def test_scores_use_each_simulations_own_metric(opened):
+def test_scores_use_each_simulations_own_metric(opened) -> None:
     database = opened(
         simulation([[[5, 1, 0]], [[5, 3, 0]]], attributes={"score_metric": "hearts"}),
         simulation([[[7, 1, 0]]], name="nav/maze"),
@@ -171,7 +173,7 @@ def test_scores_use_each_simulations_own_metric(opened):
     assert scores.category_scores == {"arena": 2.0, "nav": 4.0}
 
 
-def test_episode_values_are_means_over_agents_in_the_order_of_seeds(opened):
+def test_episode_values_are_means_over_agents_in_the_order_of_seeds(opened) -> None:
     database = opened(simulation([[[0, 1, 0], [0, 2, 0]], [[0, 0, 0], [0, 0, 4]]], seeds=[8, 3]))
     values = database.episode_values("hearts", "run", 1)
     assert values[["seed", "value", "agents"]].to_numpy().tolist() == [[3, 0.0, 2], [8, 1.5, 2]]
@@ -179,14 +181,14 @@ def test_episode_values_are_means_over_agents_in_the_order_of_seeds(opened):
     assert many[["hearts", "ore_red.get", "typo", "agents"]].to_numpy().tolist() == [[0, 2, 0, 2], [1.5, 0, 0, 2]]
 
 
-def test_a_summary_is_stratified_by_simulation(opened):
+def test_a_summary_is_stratified_by_simulation(opened) -> None:
     database = opened(hearts(*[1] * 8), hearts(*[5] * 8, name="arena/combat"))
     summary = database.summary("hearts", "run", 1)
     assert summary is not None and summary.mean == (3.0, 3.0, 3.0) and summary.episodes == 16
     assert database.summary("hearts", "run", 2) is None
 
 
-def test_a_question_is_answered_with_a_data_frame(opened):
+def test_a_question_is_answered_with_a_data_frame(opened) -> None:
     answer = opened(hearts(1, 2)).query(
         "SELECT sim_name, avg(value) AS mean FROM policy_simulation_agent_metrics WHERE metric = ? GROUP BY ALL",
         ["hearts"],
@@ -223,7 +225,7 @@ def test_a_question_is_answered_with_a_data_frame(opened):
         "",
     ],
 )
-def test_a_question_can_neither_write_nor_see_other_files(sql: str, opened, tmp_path: Path):
+def test_a_question_can_neither_write_nor_see_other_files(sql: str, opened, tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
     database = opened(hearts(1, 2))
     files, before = sorted(tmp_path.iterdir()), database.path.read_bytes()
@@ -235,7 +237,7 @@ def test_a_question_can_neither_write_nor_see_other_files(sql: str, opened, tmp_
 
 
 @pytest.mark.slow
-def test_an_average_over_ten_million_rows_takes_under_a_second(tmp_path: Path):
+def test_an_average_over_ten_million_rows_takes_under_a_second(tmp_path: Path) -> None:
     """Generous here, because other tests run beside it; `benchmarks/` measures."""
     import time
 

@@ -41,7 +41,7 @@ def policy() -> PolicyAgent:
     return make_policy("lstm", env.space, seed=1, action_names=env.action_names)
 
 
-def test_the_score_is_the_one_that_the_statistics_file_gives(policy: PolicyAgent, tmp_path: Path):
+def test_the_score_is_the_one_that_the_statistics_file_gives(policy: PolicyAgent, tmp_path: Path) -> None:
     results = PolicyEvaluator(small_suite(), stats_uri=str(tmp_path / "s.duckdb")).evaluate(policy, "run", 7)
     with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
         assert database.simulation_scores("run", 7) == pytest.approx(results.scores.simulation_scores)
@@ -56,7 +56,7 @@ def test_the_score_is_the_one_that_the_statistics_file_gives(policy: PolicyAgent
     assert results.missing_episodes == 0 and results.agent_steps == 2 * 3 * 6 * 25
 
 
-def test_two_evaluations_give_the_same_database_but_for_times(policy: PolicyAgent, tmp_path: Path):
+def test_two_evaluations_give_the_same_database_but_for_times(policy: PolicyAgent, tmp_path: Path) -> None:
     for name, options in (("a", {}), ("b", {"num_worlds": 2, "threads": 2}), ("a", {})):
         evaluator = PolicyEvaluator(small_suite(), stats_uri=str(tmp_path / f"{name}.duckdb"), **options)
         evaluator.evaluate(policy, "run", 7)
@@ -68,7 +68,7 @@ def test_two_evaluations_give_the_same_database_but_for_times(policy: PolicyAgen
             pd.testing.assert_frame_equal(*frames)
 
 
-def test_an_evaluation_touches_neither_the_policy_nor_torchs_random_state(policy: PolicyAgent):
+def test_an_evaluation_touches_neither_the_policy_nor_torchs_random_state(policy: PolicyAgent) -> None:
     weights = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     torch.manual_seed(3)
     expected = torch.rand(3)
@@ -80,19 +80,31 @@ def test_an_evaluation_touches_neither_the_policy_nor_torchs_random_state(policy
     assert all(torch.equal(weights[name], tensor) for name, tensor in policy.state_dict().items())
 
 
-def test_a_policy_may_be_given_by_address_and_brings_its_name(tmp_path: Path):
+def test_scores_do_not_depend_on_torchs_threads_and_leave_them_as_they_were(policy: PolicyAgent) -> None:
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(PolicyEvaluator(small_suite(2)).evaluate(policy, "run", 1).scores)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+def test_a_policy_may_be_given_by_address_and_brings_its_name(tmp_path: Path) -> None:
     results = PolicyEvaluator(small_suite(1), stats_uri=str(tmp_path / "s.duckdb")).evaluate("mock://random")
     assert (results.policy_key, results.policy_version) == ("random", 0)
     with SimulationStatsDB.from_uri(tmp_path / "s.duckdb") as database:
         assert database.get_all_policy_uris() == ["random:v0"]
 
 
-def test_a_policy_that_does_not_load_is_an_error_and_never_a_mock(tmp_path: Path):
+def test_a_policy_that_does_not_load_is_an_error_and_never_a_mock(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         PolicyEvaluator(small_suite(1), data_dir=str(tmp_path)).evaluate("no_such_run")
 
 
-def test_a_replay_is_saved_for_every_simulation(tmp_path: Path):
+def test_a_replay_is_saved_for_every_simulation(tmp_path: Path) -> None:
     stats_uri = str(tmp_path / "s.duckdb")
     evaluator = PolicyEvaluator(small_suite(2), replay_dir=str(tmp_path / "replays"), stats_uri=stats_uri)
     results = evaluator.evaluate("mock://random")
@@ -102,7 +114,7 @@ def test_a_replay_is_saved_for_every_simulation(tmp_path: Path):
         assert database.get_replay_urls("random:v0", "tiny/basic") == results.replay_urls["tiny/basic"]
 
 
-def test_what_was_played_is_kept_when_a_later_simulation_fails(tmp_path: Path):
+def test_what_was_played_is_kept_when_a_later_simulation_fails(tmp_path: Path) -> None:
     suite = small_suite(1)
     suite.simulations[1].score_metric = "no_such_metric"
     with pytest.raises(ConfigError):
@@ -111,7 +123,7 @@ def test_what_was_played_is_kept_when_a_later_simulation_fails(tmp_path: Path):
         assert list(database.simulation_scores("random", 0)) == ["tiny/basic"]
 
 
-def test_missing_episodes_are_reported_and_without_any_there_is_no_score():
+def test_missing_episodes_are_reported_and_without_any_there_is_no_score() -> None:
     slow = SimulationConfig(name="tiny/slow", world=world(max_steps=1_000_000), num_episodes=2, max_seconds=0.05)
     quick = SimulationConfig(name="tiny/quick", world=world(), num_episodes=2)
     results = PolicyEvaluator([slow, quick]).evaluate(RandomActor(), "run", 1)
@@ -119,7 +131,7 @@ def test_missing_episodes_are_reported_and_without_any_there_is_no_score():
     assert list(results.scores.simulation_scores) == ["tiny/quick"]
 
 
-def test_an_opponent_plays_its_share(tmp_path: Path):
+def test_an_opponent_plays_its_share(tmp_path: Path) -> None:
     half = SimulationConfig(
         name="tiny/half", world=world(), num_episodes=2, policy_agents_pct=0.5, npc_policy_uri="mock://noop"
     )
@@ -129,7 +141,7 @@ def test_an_opponent_plays_its_share(tmp_path: Path):
         assert database.get_average_metric_by_filter("action.noop.success", "noop", 0) == 25.0
 
 
-def test_suites_may_be_given_by_name_and_mistakes_are_found_at_once():
+def test_suites_may_be_given_by_name_and_mistakes_are_found_at_once() -> None:
     assert PolicyEvaluator("arena").suite.name == "arena"
     with pytest.raises(SuiteError):
         PolicyEvaluator("aren")

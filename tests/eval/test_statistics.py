@@ -43,7 +43,7 @@ def tasks(scores: np.ndarray) -> list[np.ndarray]:
     return list(scores.T)
 
 
-def test_point_estimates_are_those_of_the_reference_implementation():
+def test_point_estimates_are_those_of_the_reference_implementation() -> None:
     assert mean_interval(tasks(X)).value == pytest.approx(MEAN_X, abs=1e-12)
     assert iqm_interval(tasks(X)).value == pytest.approx(IQM_X, abs=1e-12)
     assert interquartile_mean(Y) == pytest.approx(IQM_Y, abs=1e-12)
@@ -59,12 +59,12 @@ def test_point_estimates_are_those_of_the_reference_implementation():
         (probability_of_improvement(tasks(X), tasks(Y)), IMPROVEMENT_BOUNDS),
     ],
 )
-def test_intervals_are_those_of_the_reference_implementation_but_for_chance(interval: Interval, bounds: tuple):
+def test_intervals_are_those_of_the_reference_implementation_but_for_chance(interval: Interval, bounds: tuple) -> None:
     width = bounds[1] - bounds[0]
     assert (interval.low, interval.high) == pytest.approx(bounds, abs=0.06 * width)
 
 
-def test_the_interval_of_a_mean_is_that_of_a_plain_loop():
+def test_the_interval_of_a_mean_is_that_of_a_plain_loop() -> None:
     values = np.random.default_rng(3).gamma(2.0, size=30)
     generator = np.random.default_rng(4)
     means = [np.mean(generator.choice(values, len(values))) for _ in range(20_000)]
@@ -72,60 +72,60 @@ def test_the_interval_of_a_mean_is_that_of_a_plain_loop():
     assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), rel=0.03)
 
 
-def test_an_interval_covers_the_truth_about_nineteen_times_in_twenty():
+def test_an_interval_covers_the_truth_about_nineteen_times_in_twenty() -> None:
     trials = np.random.default_rng(5).exponential(1.0, size=(64, 1000))  # 64 episodes, a thousand times
     covered = [interval.low <= 1.0 <= interval.high for interval in mean_intervals([trials])]
     assert 0.90 < np.mean(covered) < 0.98
 
 
-def test_strata_are_resampled_within_themselves():
+def test_strata_are_resampled_within_themselves() -> None:
     low, high = np.full(20, 1.0), np.full(20, 9.0)
     assert mean_interval([low, high]) == Interval(5.0, 5.0, 5.0)
     assert mean_interval([np.concatenate([low, high])]).low < 4.0
 
 
-def test_every_stratum_counts_the_same_in_a_mean_however_many_episodes_it_has():
+def test_every_stratum_counts_the_same_in_a_mean_however_many_episodes_it_has() -> None:
     assert mean_interval([np.zeros(10), np.full(30, 4.0)]).value == 2.0
 
 
-def test_many_metrics_at_once_are_the_same_as_one_by_one():
+def test_many_metrics_at_once_are_the_same_as_one_by_one() -> None:
     strata = [np.random.default_rng(6).normal(size=(12, 5)), np.random.default_rng(7).normal(size=(8, 5))]
     together = mean_intervals(strata)
     alone = [mean_interval([stratum[:, column] for stratum in strata]) for column in range(5)]
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
-def test_the_same_numbers_give_the_same_interval_always():
+def test_the_same_numbers_give_the_same_interval_always() -> None:
     assert summarize(tasks(X)) == summarize(tasks(X))
 
 
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = iqm_interval(tasks(X))
     monkeypatch.setattr(statistics, "_CHUNK", 36 * 1000)
     np.testing.assert_allclose(iqm_interval(tasks(X)), whole, rtol=0.1)
 
 
-def test_one_episode_has_no_interval():
+def test_one_episode_has_no_interval() -> None:
     summary = summarize([np.array([3.0])])
     assert summary.mean.value == summary.iqm.value == 3.0
     assert np.isnan(summary.mean.low) and np.isnan(summary.iqm.high)
     assert str(summary.mean) == "3.00"
 
 
-def test_the_probability_of_improvement_is_that_of_counting_all_pairs():
+def test_the_probability_of_improvement_is_that_of_counting_all_pairs() -> None:
     x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([2.0, 3.0, 0.0])
     wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in x for b in y)
     assert probability_of_improvement([x], [y]).value == pytest.approx(wins / 12)
 
 
-def test_a_policy_against_itself_improves_nothing():
+def test_a_policy_against_itself_improves_nothing() -> None:
     found = compare(tasks(X), tasks(X))
     assert found.difference == Interval(0.0, 0.0, 0.0)
     assert found.share_of_wins == found.probability_of_improvement.value == 0.5
     assert found.pairs == 36
 
 
-def test_pairing_takes_out_the_luck_of_the_map():
+def test_pairing_takes_out_the_luck_of_the_map() -> None:
     maps = np.random.default_rng(8).normal(10.0, 3.0, size=40)
     noise = np.random.default_rng(9).normal(0.0, 0.1, size=40)
     found = compare([maps + 0.5 + noise], [maps])
@@ -134,6 +134,6 @@ def test_pairing_takes_out_the_luck_of_the_map():
     assert found.probability_of_improvement.low < 0.5
 
 
-def test_comparing_other_episodes_is_refused():
+def test_comparing_other_episodes_is_refused() -> None:
     with pytest.raises(ValueError, match="same episodes"):
         compare([np.zeros(3)], [np.zeros(4)])

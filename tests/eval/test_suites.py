@@ -10,7 +10,7 @@ from metta.grid.worlds import arena
 from metta.sim import SimulationConfig
 
 
-def test_basic_and_combat_are_different_worlds():
+def test_basic_and_combat_are_different_worlds() -> None:
     for name in ("arena", "arena_basic_easy_shaped"):
         basic, combat = named_suite(name).simulations
         assert basic.world != combat.world and basic.env() != combat.env()
@@ -18,7 +18,7 @@ def test_basic_and_combat_are_different_worlds():
         assert combat.world.actions.attack.consumed_resources == {"laser": 1}
 
 
-def test_changing_one_simulation_changes_no_other():
+def test_changing_one_simulation_changes_no_other() -> None:
     world = arena()
     suite = Suite(name="mine", simulations=[SimulationConfig(name=f"mine/{n}", world=world) for n in "ab"])
     suite.simulations[0].world.actions.attack.consumed_resources["laser"] = 7
@@ -28,7 +28,7 @@ def test_changing_one_simulation_changes_no_other():
     assert named_suite("arena").simulations[0].world.num_agents == 24
 
 
-def test_the_navigation_suite_has_32_seeds_and_8_maps_by_name():
+def test_the_navigation_suite_has_32_seeds_and_8_maps_by_name() -> None:
     suite = named_suite("navigation")
     episodes = {simulation.name: simulation.num_episodes for simulation in suite.simulations}
     assert episodes.pop("navigation/terrain") == 32
@@ -37,13 +37,13 @@ def test_the_navigation_suite_has_32_seeds_and_8_maps_by_name():
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_a_suites_simulations_have_one_category_and_the_score_is_hearts(name: str):
+def test_a_suites_simulations_have_one_category_and_the_score_is_hearts(name: str) -> None:
     suite = named_suite(name, episodes=3)
     assert len({simulation.name.split("/")[0] for simulation in suite.simulations}) == 1
     assert {(simulation.score(), simulation.num_episodes) for simulation in suite.simulations} == {("hearts", 3)}
 
 
-def test_the_hash_tells_what_is_played():
+def test_the_hash_tells_what_is_played() -> None:
     assert named_suite("arena").hash == named_suite("arena").hash
     hashes = {named_suite(name).hash for name in SUITES} | {named_suite("arena", episodes=3).hash}
     assert len(hashes) == len(SUITES) + 1
@@ -52,18 +52,18 @@ def test_the_hash_tells_what_is_played():
     assert changed.hash != named_suite("arena").hash
 
 
-def test_an_unknown_suite_names_the_nearest():
+def test_an_unknown_suite_names_the_nearest() -> None:
     with pytest.raises(SuiteError, match=r"no suite 'arenas'.*did you mean arena"):
         named_suite("arenas")
 
 
-def test_two_simulations_of_one_name_are_refused():
+def test_two_simulations_of_one_name_are_refused() -> None:
     twice = [SimulationConfig(name="arena/basic", world=arena()) for _ in range(2)]
     with pytest.raises(SuiteError, match="given twice: arena/basic"):
         Suite(name="mine", simulations=twice)
 
 
-def test_a_category_is_the_name_before_the_first_slash():
+def test_a_category_is_the_name_before_the_first_slash() -> None:
     scores = {"nav/maze": 1.0, "nav/rooms": 3.0, "navigation/x": 5.0, "arena/a/b": 7.0, "plain": 9.0}
     summary = EvalRewardSummary.from_simulation_scores(scores)
     assert summary.category_scores == {"nav": 2.0, "navigation": 5.0, "arena": 7.0, "plain": 9.0}
@@ -82,21 +82,21 @@ def test_a_category_is_the_name_before_the_first_slash():
     }
 
 
-def test_without_scores_the_averages_are_zero():
+def test_without_scores_the_averages_are_zero() -> None:
     assert EvalRewardSummary().avg_category_score == EvalRewardSummary().avg_simulation_score == 0.0
 
 
-def test_simulations_may_be_named_by_category_and_name():
+def test_simulations_may_be_named_by_category_and_name() -> None:
     summary = EvalRewardSummary(category_scores={"nav": 1.0}, simulation_scores={("nav", "maze"): 1.0})
     assert summary.simulation_scores == {"nav/maze": 1.0}
 
 
-def test_a_world_is_a_suite_of_one():
+def test_a_world_is_a_suite_of_one() -> None:
     suite = world_suite(arena(), name="training/world", episodes=5)
     assert [s.name for s in suite.simulations] == ["training/world"] and suite.name == "training"
 
 
-def test_a_users_own_suite_is_named_by_its_function(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_a_users_own_suite_is_named_by_its_function(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_suites.py").write_text(
         "from metta.eval import world_suite\nfrom metta.grid.worlds import arena\nnumber = int\n"
         "def tiny():\n    return world_suite(arena(), name='mine/world', episodes=9)\n"

@@ -49,7 +49,7 @@ class Lengths(RandomActor):
         return super().act(env, rows)
 
 
-def test_every_episode_is_played_once_on_its_own_seed():
+def test_every_episode_is_played_once_on_its_own_seed() -> None:
     result = play(episodes=5, num_worlds=2)
     assert [episode.seed for episode in result.rows.episodes] == evaluation_seeds(5)
     assert [episode.length for episode in result.rows.episodes] == [30] * 5
@@ -57,26 +57,26 @@ def test_every_episode_is_played_once_on_its_own_seed():
 
 
 @pytest.mark.parametrize("num_worlds", [1, 2, 3, 8])
-def test_results_do_not_depend_on_the_number_of_worlds(num_worlds: int):
+def test_results_do_not_depend_on_the_number_of_worlds(num_worlds: int) -> None:
     pd.testing.assert_frame_equal(metrics(play(num_worlds=num_worlds)), metrics(play()))
 
 
 @pytest.mark.parametrize("architecture", ["fast", "lstm"])
 @pytest.mark.parametrize("num_worlds", [1, 3])
-def test_a_networks_results_do_not_depend_on_the_number_of_worlds(architecture: str, num_worlds: int):
+def test_a_networks_results_do_not_depend_on_the_number_of_worlds(architecture: str, num_worlds: int) -> None:
     env = VecEnv(FixedTasks([Task(world(), 1)]), num_worlds=1)
     policy = make_policy(architecture, env.space, seed=1, action_names=env.action_names)
     whole, parts = (play(PolicyActor(policy), num_worlds=number) for number in (5, num_worlds))
     pd.testing.assert_frame_equal(metrics(whole), metrics(parts))
 
 
-def test_actors_are_told_of_every_episodes_end():
+def test_actors_are_told_of_every_episodes_end() -> None:
     actor = Lengths()
     play(actor, episodes=4, num_worlds=2)
     assert actor.ends == 2 * 6  # of the first two worlds; after the last episodes nobody acts
 
 
-def test_the_metrics_are_those_of_the_episodes_end():
+def test_the_metrics_are_those_of_the_episodes_end() -> None:
     result = play(episodes=1)
     env = VecEnv(FixedTasks([Task(world(), evaluation_seeds(1)[0])]), num_worlds=1)
     actor = RandomActor()
@@ -95,7 +95,7 @@ def test_the_metrics_are_those_of_the_episodes_end():
     assert episode.attributes["end"] == "truncated"
 
 
-def test_episodes_that_do_not_finish_in_time_are_reported_missing(caplog: pytest.LogCaptureFixture):
+def test_episodes_that_do_not_finish_in_time_are_reported_missing(caplog: pytest.LogCaptureFixture) -> None:
     config = SimulationConfig(name="arena/slow", world=world(1_000_000), num_episodes=3, max_seconds=0.05)
     result = play(config=config)
     assert result.missing_episodes == 3
@@ -103,7 +103,7 @@ def test_episodes_that_do_not_finish_in_time_are_reported_missing(caplog: pytest
     assert metrics(result).empty
 
 
-def test_what_finished_in_time_is_kept():
+def test_what_finished_in_time_is_kept() -> None:
     class Impatient(RandomActor):
         """Plays two episodes, then lets the time run out."""
 
@@ -121,7 +121,7 @@ def test_what_finished_in_time_is_kept():
     assert [episode.seed for episode in result.rows.episodes] == evaluation_seeds(4)[:2]
 
 
-def test_evaluation_seeds_are_a_fixed_list_apart_from_those_of_training():
+def test_evaluation_seeds_are_a_fixed_list_apart_from_those_of_training() -> None:
     assert evaluation_seeds(8) == evaluation_seeds(64)[:8]
     assert len(set(evaluation_seeds(1000)) | set(evaluation_seeds(1000, base=1))) == 2000
     assert all(EVALUATION_NAMESPACE <= seed < 2**63 for seed in evaluation_seeds(1000))
@@ -130,7 +130,7 @@ def test_evaluation_seeds_are_a_fixed_list_apart_from_those_of_training():
     assert not training & set(evaluation_seeds(1000))
 
 
-def test_a_policy_and_another_share_the_agents_and_change_places():
+def test_a_policy_and_another_share_the_agents_and_change_places() -> None:
     config = SimulationConfig(
         name="arena/half", world=world(), num_episodes=4, policy_agents_pct=0.5, npc_policy_uri="mock://noop"
     )
@@ -147,13 +147,13 @@ def test_a_policy_and_another_share_the_agents_and_change_places():
     pd.testing.assert_frame_equal(metrics(result), metrics(play(config=config, npc=npc, num_worlds=1)))
 
 
-def test_a_share_and_an_opponent_go_together():
+def test_a_share_and_an_opponent_go_together() -> None:
     for options in ({"policy_agents_pct": 0.5}, {"npc_policy_uri": "mock://noop"}):
         with pytest.raises(ValueError, match="go together"):
             SimulationConfig(name="arena/x", world=world(), **options)
 
 
-def test_the_replay_is_that_of_a_scored_episode(tmp_path):
+def test_the_replay_is_that_of_a_scored_episode(tmp_path) -> None:
     result = play(episodes=3, num_worlds=2, replay_dir=str(tmp_path), record_episodes=2)
     first, second, third = result.rows.episodes
     assert [first.replay_url, second.replay_url, third.replay_url] == [*result.replay_urls, None]
@@ -163,24 +163,24 @@ def test_the_replay_is_that_of_a_scored_episode(tmp_path):
     np.testing.assert_allclose(totals, second.metrics[:, reward], atol=1e-5)
 
 
-def test_recording_changes_no_result(tmp_path):
+def test_recording_changes_no_result(tmp_path) -> None:
     pd.testing.assert_frame_equal(metrics(play(replay_dir=str(tmp_path))), metrics(play()))
 
 
-def test_tags_and_the_score_are_kept_with_every_episode():
+def test_tags_and_the_score_are_kept_with_every_episode() -> None:
     config = SimulationConfig(name="arena/x", world=world(), num_episodes=2, episode_tags={"purpose": "test"})
     assert {(e.attributes["purpose"], e.attributes["score_metric"]) for e in play(config=config).rows.episodes} == {
         ("test", "hearts")
     }
 
 
-def test_an_unknown_score_names_the_nearest():
+def test_an_unknown_score_names_the_nearest() -> None:
     config = SimulationConfig(name="arena/x", world=world(), num_episodes=1, score_metric="heart")
     with pytest.raises(ConfigError, match=r"'heart' is no metric.*did you mean hearts"):
         play(config=config)
 
 
-def test_another_world_is_another_env():
+def test_another_world_is_another_env() -> None:
     base = SimulationConfig(name="arena/x", world=world())
     other = base.model_copy(deep=True)
     other.world.agent.freeze_duration = 3
@@ -189,7 +189,7 @@ def test_another_world_is_another_env():
     assert reread.env() == base.env()
 
 
-def test_nobody_changes_the_world_of_a_simulation_that_is_running():
+def test_nobody_changes_the_world_of_a_simulation_that_is_running() -> None:
     config = SimulationConfig(name="arena/x", world=world(), num_episodes=1)
     before = config.model_dump_json()
     play(NoopActor(), config=config)

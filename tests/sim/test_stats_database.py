@@ -37,7 +37,7 @@ def filled(*simulations) -> SimulationStatsDB:
     return database
 
 
-def test_the_tables_and_views_have_the_documented_columns():
+def test_the_tables_and_views_have_the_documented_columns() -> None:
     database = SimulationStatsDB()
     assert {table: list(database.table(table).columns) for table in TABLES} == COLUMNS
     views = {"policy_simulation_agent_samples": ["agent_id"], "policy_simulation_agent_metrics": ["metric", "value"]}
@@ -46,7 +46,7 @@ def test_the_tables_and_views_have_the_documented_columns():
         assert {"policy_key", "policy_version", "sim_name", "sim_env", *more} <= set(columns)
 
 
-def test_what_is_added_can_be_read():
+def test_what_is_added_can_be_read() -> None:
     database = filled(simulation([[[1.5, 1, 3], [0, 0, 0]], [[2.0, 0, 0], [0, 4, 0]]], attributes={"tag": "x"}))
     metrics = database.table("agent_metrics")
     assert sorted(zip(metrics.agent_id, metrics.metric, metrics.value, strict=True)) == [
@@ -59,12 +59,12 @@ def test_what_is_added_can_be_read():
     assert database.get_all_policy_uris() == ["run:v1"]
 
 
-def test_every_pair_records_a_reward_even_if_it_is_zero():
+def test_every_pair_records_a_reward_even_if_it_is_zero() -> None:
     database = filled(hearts(0, 0, 0))
     assert database.table("agent_metrics").metric.tolist() == ["reward"] * 3
 
 
-def test_agents_of_another_policy_are_written_as_its_own():
+def test_agents_of_another_policy_are_written_as_its_own() -> None:
     database = filled(simulation([[[1, 0, 0], [2, 0, 0]]], npc=("other", 7)))
     policies = database.table("agent_policies").sort_values("agent_id")
     assert policies.policy_key.tolist() == ["run", "other"]
@@ -72,7 +72,7 @@ def test_agents_of_another_policy_are_written_as_its_own():
     assert database.get_all_policy_uris() == ["other:v7", "run:v1"]
 
 
-def test_a_repeated_episode_replaces_itself():
+def test_a_repeated_episode_replaces_itself() -> None:
     database = filled(hearts(1, 2, 3, seeds=[5, 6, 7]), hearts(10, 20, seeds=[6, 8]))
     values = database.connection.execute(
         "SELECT e.seed, m.value FROM agent_metrics m JOIN episodes e ON e.id = m.episode_id "
@@ -82,12 +82,12 @@ def test_a_repeated_episode_replaces_itself():
     assert len(database.table("simulations")) == 1
 
 
-def test_a_simulation_in_another_world_replaces_all_of_its_episodes():
+def test_a_simulation_in_another_world_replaces_all_of_its_episodes() -> None:
     database = filled(hearts(1, 2, 3, env="old"), hearts(9, env="new"), hearts(4, name="arena/combat", env="old"))
     assert sorted(database.table("episodes").text_id) == ["run:v1/arena/basic/100", "run:v1/arena/combat/100"]
 
 
-def test_policies_versions_and_simulations_are_kept_apart():
+def test_policies_versions_and_simulations_are_kept_apart() -> None:
     database = filled(
         hearts(1), hearts(2, policy=("run", 2)), hearts(3, policy=("run2", 1)), hearts(4, name="arena/combat")
     )
@@ -95,7 +95,7 @@ def test_policies_versions_and_simulations_are_kept_apart():
     assert len(database.table("simulations")) == 4
 
 
-def test_merging_adds_what_is_new_and_replaces_what_is_not():
+def test_merging_adds_what_is_new_and_replaces_what_is_not() -> None:
     ours, theirs = filled(hearts(1, 2, seeds=[1, 2])), filled(hearts(20, 30, seeds=[2, 3]), hearts(5, name="other"))
     ours.merge_in(theirs)
     merged = filled(hearts(1, 20, 30, seeds=[1, 2, 3]), hearts(5, name="other"))
@@ -104,7 +104,7 @@ def test_merging_adds_what_is_new_and_replaces_what_is_not():
     assert len(theirs.table("episodes")) == 3
 
 
-def test_merging_a_database_into_itself_changes_nothing(tmp_path: Path):
+def test_merging_a_database_into_itself_changes_nothing(tmp_path: Path) -> None:
     filled(hearts(1, 2)).export(tmp_path / "a.duckdb")
     database = SimulationStatsDB.from_uri(tmp_path / "a.duckdb")
     database.merge_in(database)
@@ -112,12 +112,12 @@ def test_merging_a_database_into_itself_changes_nothing(tmp_path: Path):
     assert len(database.table("episodes")) == 2
 
 
-def test_the_same_episodes_give_the_same_tables():
+def test_the_same_episodes_give_the_same_tables() -> None:
     for table in TABLES:
         pd.testing.assert_frame_equal(filled(hearts(1, 2)).table(table), filled(hearts(1, 2)).table(table))
 
 
-def test_exporting_makes_a_file_or_merges_into_it(tmp_path: Path):
+def test_exporting_makes_a_file_or_merges_into_it(tmp_path: Path) -> None:
     target = tmp_path / "new folder" / "it's.duckdb"
     filled(hearts(1, seeds=[1])).export(target)
     filled(hearts(2, seeds=[2])).export(f"file://{target}")
@@ -126,7 +126,7 @@ def test_exporting_makes_a_file_or_merges_into_it(tmp_path: Path):
     assert [path.name for path in target.parent.iterdir() if not path.name.endswith(".lock")] == ["it's.duckdb"]
 
 
-def test_a_file_that_was_opened_is_changed_by_export_alone(tmp_path: Path):
+def test_a_file_that_was_opened_is_changed_by_export_alone(tmp_path: Path) -> None:
     filled(hearts(1, seeds=[1])).export(tmp_path / "a.duckdb")
     before = (tmp_path / "a.duckdb").read_bytes()
     with SimulationStatsDB.from_uri(tmp_path / "a.duckdb") as database:
@@ -137,7 +137,7 @@ def test_a_file_that_was_opened_is_changed_by_export_alone(tmp_path: Path):
     assert len(SimulationStatsDB.from_uri(tmp_path / "a.duckdb").table("episodes")) == 2
 
 
-def test_an_export_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_export_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.duckdb"
     filled(hearts(1)).export(target)
     before = target.read_bytes()
@@ -152,7 +152,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypa
     assert not list(tmp_path.glob(".*.tmp*"))
 
 
-def test_databases_live_wherever_fsspec_can_write():
+def test_databases_live_wherever_fsspec_can_write() -> None:
     for seed in (1, 2):
         filled(hearts(seed, seeds=[seed])).export("memory://stats/all.duckdb")
     filled(hearts(3, seeds=[3])).export("memory://stats/more.duckdb")
@@ -161,7 +161,7 @@ def test_databases_live_wherever_fsspec_can_write():
     fsspec.filesystem("memory").rm("/stats", recursive=True)
 
 
-def test_a_folder_is_read_as_one_database(tmp_path: Path):
+def test_a_folder_is_read_as_one_database(tmp_path: Path) -> None:
     filled(hearts(1, seeds=[1])).export(tmp_path / "a.duckdb")
     filled(hearts(2, seeds=[2]), hearts(3, name="other")).export(tmp_path / "b.duckdb")
     assert len(SimulationStatsDB.from_uri(tmp_path).table("episodes")) == 3
@@ -172,7 +172,7 @@ def _export(target: str, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_many_processes_export_to_one_file_and_nothing_is_lost(tmp_path: Path):
+def test_many_processes_export_to_one_file_and_nothing_is_lost(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     target = str(tmp_path / "all.duckdb")
     workers = [context.Process(target=_export, args=(target, seed)) for seed in range(4)]
@@ -189,7 +189,7 @@ def _export_and_die(target: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_producer_that_is_killed_leaves_the_merged_database_whole(tmp_path: Path):
+def test_a_producer_that_is_killed_leaves_the_merged_database_whole(tmp_path: Path) -> None:
     target = str(tmp_path / "all.duckdb")
     _export(target, 1)
     worker = multiprocessing.get_context("spawn").Process(target=_export_and_die, args=(target,))
@@ -200,7 +200,7 @@ def test_a_producer_that_is_killed_leaves_the_merged_database_whole(tmp_path: Pa
     assert sorted(SimulationStatsDB.from_uri(target).table("episodes").seed) == [1, 3]
 
 
-def test_replays_are_found_by_policy_and_simulation():
+def test_replays_are_found_by_policy_and_simulation() -> None:
     database = filled(
         hearts(1, replay_url="a.json.z"),
         hearts(1, replay_url="b.json.z", name="arena/combat"),
@@ -214,13 +214,13 @@ def test_replays_are_found_by_policy_and_simulation():
 
 
 @pytest.mark.parametrize("uri", ["nothing.duckdb", "memory://nothing.duckdb", "."])
-def test_where_nothing_is_a_message_says_so(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_where_nothing_is_a_message_says_so(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StatsError, match="there are no statistics"):
         SimulationStatsDB.from_uri(uri)
 
 
-def test_other_files_are_refused_with_a_message(tmp_path: Path):
+def test_other_files_are_refused_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "text.duckdb").write_text("hello, this is no database" * 100)
     with duckdb.connect(str(tmp_path / "foreign.duckdb")) as connection:
         connection.execute("CREATE TABLE mine (x INTEGER)")
@@ -230,7 +230,7 @@ def test_other_files_are_refused_with_a_message(tmp_path: Path):
         SimulationStatsDB.from_uri(tmp_path / "foreign.duckdb")
 
 
-def test_a_newer_file_says_that_it_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_newer_file_says_that_it_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(stats_schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE future (x INTEGER)"))
         filled(hearts(1)).export(tmp_path / "new.duckdb")
@@ -241,7 +241,7 @@ def test_a_newer_file_says_that_it_is_newer(tmp_path: Path, monkeypatch: pytest.
         filled(hearts(1)).export(tmp_path / "new.duckdb")
 
 
-def test_an_older_file_is_brought_up_to_date_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_older_file_is_brought_up_to_date_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(hearts(1, seeds=[1])).export(tmp_path / "old.duckdb")
     before = (tmp_path / "old.duckdb").read_bytes()
     more = (*MIGRATIONS, "CREATE TABLE steps (x INTEGER)", "INSERT INTO steps VALUES (1)")
@@ -254,7 +254,7 @@ def test_an_older_file_is_brought_up_to_date_in_order(tmp_path: Path, monkeypatc
     assert len(SimulationStatsDB.from_uri(tmp_path / "old.duckdb").table("episodes")) == 2
 
 
-def test_times_are_kept(tmp_path: Path):
+def test_times_are_kept(tmp_path: Path) -> None:
     filled(hearts(1)).export(tmp_path / "a.duckdb")
     episodes = SimulationStatsDB.from_uri(tmp_path / "a.duckdb").table("episodes")
     assert episodes.created_at.tolist() == [NOON] and episodes.completed_at.tolist() == [NOON]

@@ -105,7 +105,7 @@ def _call(function: Callable[..., Any], name: str, settings: list[Setting]) -> t
     """Return what the recipe's function makes of its parameters, and how each was understood."""
     from pydantic import TypeAdapter, ValidationError
 
-    from metta.cli.overrides import explain
+    from metta.cli.mistakes import explain
     from metta.cli.reading import Spec, UnreadableError, describe, read, read_all
     from metta.tools import Tool
 

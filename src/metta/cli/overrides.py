@@ -7,24 +7,17 @@ Each field's type says how its text is read. The order of the settings never mat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, Discriminator, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from metta.cli.arguments import Setting
+from metta.cli.mistakes import Reading, explain
 from metta.cli.reading import Spec, UnreadableError, describe, read, read_all
+from metta.cli.variants import discriminator_key, other_variants, variant_named, variant_names
 from metta.errors import ConfigError, nearest
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class Reading(NamedTuple):
-    """How one setting was understood."""
-
-    setting: Setting
-    path: str
-    value: Any
-    type: str
 
 
 class _Rest(NamedTuple):
@@ -128,7 +121,7 @@ class _Override:
         key = discriminator_key(spec, variants)
         chosen = [rest.setting for rest in below if rest.keys == (key,)]
         if key is not None and chosen:
-            model = _variant_named(spec, variants, key, chosen[-1].text)
+            model = variant_named(spec, variants, key, chosen[-1].text)
             if model is None:
                 names = variant_names(variants, key)
                 self.problems.append(
@@ -139,7 +132,7 @@ class _Override:
         if isinstance(current, BaseModel):
             return type(current)
         if key is not None and isinstance(current, dict) and key in current:
-            return _variant_named(spec, variants, key, str(current[key]))
+            return variant_named(spec, variants, key, str(current[key]))
         first_keys = {rest.keys[0] for rest in below}
         for member in variants:
             model = member.model()
@@ -217,7 +210,7 @@ class _Override:
         known = [*model.model_fields, *(() if where else self._also)]
         hint = (
             self._deeper(key, where)
-            or _other_variants(variants, key, where)
+            or other_variants(variants, key, where)
             or nearest(key, known)
             or f" (it has {', '.join(known)})"
         )
@@ -231,15 +224,6 @@ class _Override:
         return f" (did you mean {', '.join(found[:3])}?)" if found else ""
 
 
-def _other_variants(variants: Sequence[Spec], key: str, where: tuple[str, ...]) -> str:
-    """Return a hint when another variant has the field."""
-    having = [member for member in variants if (model := member.model()) and key in model.model_fields]
-    choice = discriminator_key(Spec(None), variants) if having else None
-    if choice is None:
-        return ""
-    return f" (with {_dotted((*where, choice))}={'|'.join(variant_names(having, choice))} it would)"
-
-
 def dotted_paths(config: BaseModel, prefix: str = "") -> list[str]:
     """Return the path of every field, nested ones too; entries of dictionaries and lists are left out."""
     paths = []
@@ -249,49 +233,6 @@ def dotted_paths(config: BaseModel, prefix: str = "") -> list[str]:
         if isinstance(value, BaseModel):
             paths += dotted_paths(value, f"{prefix}{name}.")
     return paths
-
-
-def discriminator_key(spec: Spec, variants: Sequence[Spec]) -> str | None:
-    """Return the field that tells the variants of a union apart; None if there is none."""
-    if isinstance(spec.discriminator, str):
-        return spec.discriminator
-    if isinstance(spec.discriminator, Discriminator) and isinstance(spec.discriminator.discriminator, str):
-        return spec.discriminator.discriminator
-    shared: set[str] | None = None
-    literal: set[str] = set()
-    for member in variants:
-        model = member.model()
-        fields = model.model_fields if model else {}
-        shared = set(fields) if shared is None else shared & set(fields)
-        literal |= {name for name, field in fields.items() if _literals(field.annotation)}
-    found = sorted((shared or set()) & literal)
-    return found[0] if found else None
-
-
-def _literals(annotation: Any) -> tuple[str, ...]:
-    values = get_args(annotation) if "Literal" in str(annotation) else ()
-    return tuple(value for value in values if isinstance(value, str))
-
-
-def _variant_named(spec: Spec, variants: Sequence[Spec], key: str, name: str) -> type[BaseModel] | None:
-    """Return the variant that `key=name` chooses."""
-    tag = name
-    if isinstance(spec.discriminator, Discriminator) and callable(spec.discriminator.discriminator):
-        tag = str(spec.discriminator.discriminator({key: name}))
-    for member in variants:
-        model = member.model()
-        if model is None:
-            continue
-        values = _literals(model.model_fields[key].annotation)
-        if name in values or (tag == member.tag and not values):
-            return model
-    return None
-
-
-def variant_names(variants: Sequence[Spec], key: str) -> list[str]:
-    """Return what `key` may be."""
-    fields = [model.model_fields[key] for member in variants if (model := member.model())]
-    return [name for field in fields for name in _literals(field.annotation)]
 
 
 def _key_length(item: Spec, data: Mapping[Any, Any], keys: tuple[str, ...]) -> int:
@@ -321,49 +262,3 @@ def _by_first_key(rests: list[_Rest]) -> dict[str, list[_Rest]]:
 
 def _dotted(where: Iterable[str]) -> str:
     return ".".join(where)
-
-
-# ------------------------------------------------------------------------------------------------- pydantic's words
-
-
-def explain(error: ValidationError, data: Any = None, readings: Sequence[Reading] = ()) -> str:
-    """Return a line for each mistake that pydantic found: the path, what was given, what is allowed.
-
-    `data` is what was validated: its keys tell parts of the path from names of variants. `readings`: what was typed.
-    """
-    lines = []
-    for item in error.errors(include_url=False):
-        path = _path_in(data, item["loc"])
-        cause = item.get("ctx", {}).get("error")
-        typed = next((r for r in readings if path == r.path or path.startswith(f"{r.path}.")), None)
-        if item["type"] in ("value_error", "assertion_error") and cause is not None:
-            lines.append(f"{path}: {cause}" if path else str(cause))
-        elif item["type"] == "missing":
-            lines.append(f"{path} is missing")
-        elif item["type"] == "extra_forbidden":
-            lines.append(f"unknown key {path!r}")
-        elif typed is not None:
-            lines.append(f"{path}: given {typed.setting.text!r}, allowed: {typed.type}")
-        else:
-            lines.append(f"{path}: given {item['input']!r}; {item['msg']}")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _path_in(data: Any, location: tuple[int | str, ...]) -> str:
-    """Return the dotted path of pydantic's location, without the names of union members in it."""
-    parts = []
-    for number, part in enumerate(location):
-        if isinstance(data, BaseModel) and part in type(data).model_fields:
-            data = getattr(data, str(part))
-        elif _has_item(data, part):
-            data = data[part]
-        elif number < len(location) - 1 or (data is not None and not isinstance(data, Mapping | BaseModel)):
-            continue  # a variant's name
-        parts.append(str(part))
-    return ".".join(parts)
-
-
-def _has_item(data: Any, part: int | str) -> bool:
-    if isinstance(data, Mapping):
-        return part in data
-    return isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)

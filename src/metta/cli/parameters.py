@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from metta.cli.arguments import ALIASES
-from metta.cli.overrides import discriminator_key, variant_names
+from metta.cli.main import VERBS
 from metta.cli.reading import Spec, short_type
-from metta.tools import Tool
+from metta.cli.variants import discriminator_key, variant_names
+
+if typing.TYPE_CHECKING:
+    from metta.tools import Tool
 
 FOLDED = ("world",)  # hundreds of settings: `-h` names them in one line
 _VALUE_WIDTH = 40
@@ -32,8 +35,8 @@ def print_parameters(recipe: str, function: Callable[..., Any], *, verb: str, is
     """Print what can be set for a recipe's function; `is_full`: every setting of its tool, nested ones too."""
     name = f"{recipe}.{function.__name__}"
     print(f"{name}: {inspect.getdoc(function) or ''}\n")
-    usage = f"metta run {name}" if verb == "run" else f"metta {verb} {recipe}"
-    print(f"usage: {usage} [key=value ...] [--dry-run] [--list] [-v] [--json] [--debug]")
+    usage = f"metta run {name} [key=value ...]" if verb == "run" else f"metta {verb} {VERBS[verb].usage}"
+    print(f"usage: {usage} [--dry-run] [--list] [-v] [--json] [--debug]")
     rows = list(parameter_rows(function))
     _print_table(f"parameters of {name}", rows)
     if any(row.default == "required" for row in rows):

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,6 @@ from metta.grid.check import (
     templates_of,
     unknown,
     verbs_of,
-    wrong_number_of_agents,
 )
 from metta.grid.config import AgentConfig, BoxConfig, ConverterConfig, ObjectConfig, WallConfig, WorldConfig
 from metta.grid.maps import GridMap, MapLimits, agent_team, build_map, map_limits
@@ -35,7 +35,7 @@ from metta.grid.reset import (
     NOTHING,
 )
 from metta.grid.ruleset import Rules
-from metta.grid.world import CELL_FIRST_OBJECT, Sizes
+from metta.grid.world import CELL_FIRST_OBJECT, MARGIN, Sizes
 
 MAX_OBJECTS = 32767 - CELL_FIRST_OBJECT  # codes of cells are int16
 MAX_CACHED = 256  # compiled worlds kept
@@ -100,16 +100,9 @@ class CompiledWorld:
                 raise MapError(unknown("map", name, "object", self.object_names))
         return meanings
 
-    def check_map(self, grid_map: GridMap) -> None:
-        """Raise MapError when a map does not place this world's number of agents."""
-        meanings = self.meanings(grid_map.names)
-        numbers = np.bincount(grid_map.codes.ravel(), minlength=len(grid_map.names))
-        placed = int(numbers[meanings[:, MEANING_KIND] == AN_AGENT].sum())
-        if placed != self.config.num_agents:
-            raise wrong_number_of_agents(self.config, placed)
-
 
 _compiled: OrderedDict[str, CompiledWorld] = OrderedDict()
+_numbers = count(1)
 
 
 def compile_world(config: WorldConfig) -> CompiledWorld:
@@ -141,6 +134,7 @@ def _compile(config: WorldConfig) -> CompiledWorld:
     )
     rules = allocate_rules(sizes, 1)
     write_world_rules(rules, config, objects, len(teams))
+    rules.world[0, rs.RULE_NUMBER] = next(_numbers)
     rules.actions[0] = actions
     write_verbs(rules, config)
     write_templates(rules, config, stat_names)
@@ -280,7 +274,7 @@ def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
     """Return rules that have yet to be written, all zeros."""
     E, R, P, G, N = num_worlds, sizes.resources, sizes.templates, sizes.kinds, sizes.stat_rewards
     V = len(rs.VERBS)
-    places, sets = window_tables(sizes.window_height, sizes.window_width)
+    cells, sets = window_tables(sizes.window_height, sizes.window_width, sizes.width + 2 * MARGIN)
     return Rules(
         world=np.zeros((E, rs.RULE_FIELDS), np.int64),
         actions=np.zeros((E, sizes.actions, 2), np.int32),
@@ -294,13 +288,15 @@ def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
         stat_reward_columns=np.zeros((E, P, N), np.int32),
         kinds=np.zeros((E, G, rs.KIND_FIELDS), np.int32),
         kind_resources=np.zeros((E, G, 3, R), np.uint8),
-        window_places=places,
+        window_cells=cells,
         window_sets=sets,
     )
 
 
 def write_rules_row(rules: Rules, e: int, compiled: CompiledWorld) -> None:
     """Let world `e` play by the rules of `compiled`; the arrays are large enough (`Sizes`)."""
+    if rules.world[e, rs.RULE_NUMBER] == compiled.rules.world[0, rs.RULE_NUMBER]:
+        return
     arrays: Iterable[tuple[str, NDArray[Any], NDArray[Any]]] = zip(Rules._fields, rules, compiled.rules, strict=True)
     for name, target, source in arrays:
         if name in rs.SHARED_FIELDS:
@@ -438,22 +434,25 @@ def write_converter(
 
 
 @cache
-def window_tables(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return `Rules.window_places` and `Rules.window_sets` for a window of this size.
+def window_tables(height: int, width: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `Rules.window_cells` and `Rules.window_sets` for a window of this size on maps of this `WORLD_STRIDE`.
 
     `sets[(pair * height + row) * WINDOW_CHUNKS + chunk, bits]` holds, in two words, which of the ranks from
     2 * RANK_BITS * pair on belong to the cells of a row's chunk whose bits are set.
     """
-    places = np.zeros(height * width, np.uint8)
+    cells = np.zeros((height * width, 4), np.int64)
     sets = np.zeros((2 * height * rs.WINDOW_CHUNKS, 2**rs.CHUNK_BITS, 2), np.int64)
     for rank, (row, column) in enumerate(cells_in_order(height, width)):
-        places[rank] = row * 16 + column
+        cells[rank, rs.WINDOW_OFFSET] = row * stride + column
+        places = np.zeros(24, np.uint8)
+        places[::3] = row * 16 + column
+        cells[rank, rs.WINDOW_PLACES :] = places.view("<i8")
         chunk, bit = divmod(column, rs.CHUNK_BITS)
         word, member = divmod(rank, rs.RANK_BITS)
         holding = (np.arange(2**rs.CHUNK_BITS) >> bit) & 1 == 1
         sets[((word // 2) * height + row) * rs.WINDOW_CHUNKS + chunk, holding, word % 2] |= 1 << member
-    places.flags.writeable = sets.flags.writeable = False
-    return places, sets
+    cells.flags.writeable = sets.flags.writeable = False
+    return cells, sets
 
 
 def cells_in_order(height: int, width: int) -> Iterator[tuple[int, int]]:

@@ -7,13 +7,14 @@ from functools import cache
 
 import numpy as np
 
+from metta.grid.check import wrong_number_of_agents
 from metta.grid.compile import CompiledWorld, write_rules_row
 from metta.grid.jit import kernel
 from metta.grid.maps import GridMap
 from metta.grid.reset import begin_world
 from metta.grid.ruleset import Buffers, Rules
 from metta.grid.step import step_world
-from metta.grid.world import Sizes, State
+from metta.grid.world import MARGIN, Sizes, State
 
 
 def allocate_buffers(sizes: Sizes, num_worlds: int) -> Buffers:
@@ -66,12 +67,15 @@ def reset_world(
     `end_at` is the tick at which the episode ends (0: never; None: `max_steps`). The arrays are large enough
     (`compiled.sizes`). Raises MapError when the map does not fit its world.
     """
-    compiled.check_map(grid_map)
     write_rules_row(rules, e, compiled)
-    stride = state.cells.shape[2]
     end_at = compiled.config.max_steps if end_at is None else end_at
     meanings = compiled.meanings(grid_map.names)
-    begin_world(rules, state, buffers, e, grid_map.codes, meanings, stride, seed, end_at)
+    height, stride = state.cells.shape[1:]
+    assert grid_map.height + 2 * MARGIN <= height and grid_map.width + 2 * MARGIN <= stride
+    placed = begin_world(rules, state, buffers, e, grid_map.codes, meanings, stride, seed, end_at)
+    assert placed >= 0
+    if placed != compiled.config.num_agents:
+        raise wrong_number_of_agents(compiled.config, placed)
 
 
 @kernel

@@ -78,25 +78,31 @@ def _table_type(kind: str) -> TableType:
 
 
 _table_types: dict[str, TableType] = {}
-_handles: dict[tuple[int, ...], tuple[list[weakref.ref[Any]], Handle]] = {}
+_handles: dict[tuple[int, ...], Handle] = {}
+_watches: dict[tuple[int, ...], list[weakref.ref[Any]]] = {}
 
 
 def handle_of(arrays: Any, *, flat: dict[str, int]) -> Handle:
     """Return the handle of a named tuple of contiguous arrays, the same one as long as it holds the same arrays.
 
-    `flat`: fields whose last dimensions are seen as one, and the number of dimensions that are left.
+    `flat`: fields whose last dimensions are seen as one, and the number of dimensions that are left. A handle is
+    forgotten as soon as one of its arrays is gone, so a known set of identities means these very arrays.
     """
     key = tuple(map(id, arrays))
     known = _handles.get(key)
-    if known is not None and all(ref() is array for ref, array in zip(known[0], arrays, strict=True)):
-        return known[1]
+    if known is not None:
+        return known
+
+    def forget(_: Any) -> None:
+        _handles.pop(key, None)
+        _watches.pop(key, None)
+
     fields = {
         name: array.reshape(*array.shape[: flat[name] - 1], -1) if name in flat else array
         for name, array in zip(arrays._fields, arrays, strict=True)
     }
-    handle = Handle(type(arrays).__name__, fields)
-    references = [weakref.ref(array, lambda _: _handles.pop(key, None)) for array in arrays]
-    _handles[key] = references, handle
+    _watches[key] = [weakref.ref(array, forget) for array in arrays]
+    handle = _handles[key] = Handle(type(arrays).__name__, fields)
     return handle
 
 

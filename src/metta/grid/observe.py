@@ -32,6 +32,8 @@ from metta.grid.ruleset import (
     RULE_WINDOW_WIDTH,
     TEMPLATE_RESOURCE_REWARDS,
     WINDOW_CHUNKS,
+    WINDOW_OFFSET,
+    WINDOW_PLACES,
     Buffers,
     Rules,
 )
@@ -49,7 +51,6 @@ from metta.grid.world import (
 )
 
 EMPTY_BYTE = 255
-FIRST_PLACES = 0x0001000001000001  # bytes 0, 3 and 6: the places of tokens in the first of three words
 CHUNK_MASK = (1 << CHUNK_BITS) - 1
 
 
@@ -58,10 +59,14 @@ def observe(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
     """Write the observations of all agents of a world, and count tokens."""
     num_tokens = int(rules.world[e, RULE_NUM_TOKENS])
     completion = completion_value(rules, state, e)
+    usual = has_usual_globals(rules, e)
     written = 0
     dropped = 0
     for a in range(state.agents.shape[1]):
-        n = write_globals(rules, state, buffers, e, a, completion)
+        if usual:
+            n = write_usual_globals(rules, state, buffers, e, a, completion)
+        else:
+            n = write_globals(rules, state, buffers, e, a, completion)
         n = write_window(rules, state, buffers, e, a, n)
         dropped += max(n - num_tokens, 0)
         n = min(n, num_tokens)
@@ -84,6 +89,8 @@ def completion_value(rules: Rules, state: State, e: int) -> int:
 @rule
 def reward_value(reward: np.float32) -> int:
     """Return 100 * reward in float32, rounded half away from zero, modulo 256; 0 where that cannot be said."""
+    if reward == 0:
+        return 0
     hundredfold = np.float64(np.float32(100.0) * np.float32(reward))
     size = np.abs(hundredfold)
     if not size < 2147483648.0:  # float32 has no odd multiples of 256 there; also infinities and NaN
@@ -125,6 +132,28 @@ def write_globals(rules: Rules, state: State, buffers: Buffers, e: int, a: int, 
 
 
 @rule
+def has_usual_globals(rules: Rules, e: int) -> bool:
+    """Return whether the global tokens are the four that are on by default, and there is room for them."""
+    world = rules.world
+    default = world[e, RULE_SHOW_COMPLETION] and world[e, RULE_SHOW_LAST_ACTION] and world[e, RULE_SHOW_LAST_REWARD]
+    more = world[e, RULE_SHOW_RESOURCE_REWARDS] or world[e, RULE_SHOW_VISITS]
+    return bool(default and not more and world[e, RULE_NUM_TOKENS] >= LOOK_CHUNK)
+
+
+@rule
+def write_usual_globals(rules: Rules, state: State, buffers: Buffers, e: int, a: int, completion: int) -> int:
+    """Write the four global tokens that are on by default, as two words: what `write_globals` writes, but quicker."""
+    place = int(rules.window_cells[0, WINDOW_PLACES]) & 255
+    action = int(state.agents[e, a, AGENT_LAST_ACTION]) & 255
+    reward = reward_value(state.rewards[e, a])
+    first = place | FEATURE_COMPLETION << 8 | completion << 16 | place << 24 | FEATURE_LAST_ACTION << 32 | action << 40
+    first |= place << 48 | FEATURE_LAST_ACTION_ARG << 56
+    store_word(buffers.observations, e, a, 0, first)
+    store_word(buffers.observations, e, a, 8, place << 8 | FEATURE_LAST_REWARD << 16 | reward << 24)
+    return 4
+
+
+@rule
 def write_visits(state: State, buffers: Buffers, e: int, a: int, n: int, limit: int, place: int) -> int:
     """Write how often the agent stood here, above, below, left and right, each up to 255."""
     here = int(state.agents[e, a, AGENT_POSITION])
@@ -139,6 +168,7 @@ def write_visits(state: State, buffers: Buffers, e: int, a: int, n: int, limit: 
 @rule
 def write_window(rules: Rules, state: State, buffers: Buffers, e: int, a: int, n: int) -> int:
     """Write the tokens of every thing in the window; return how many tokens there are, those without room too."""
+    occupancy, sets = state.occupancy, rules.window_sets
     height = int(rules.world[e, RULE_WINDOW_HEIGHT])
     width = int(rules.world[e, RULE_WINDOW_WIDTH])
     stride = int(state.worlds[e, WORLD_STRIDE])
@@ -149,12 +179,15 @@ def write_window(rules: Rules, state: State, buffers: Buffers, e: int, a: int, n
         second = 0
         for row in range(height):
             start = corner + row * stride
-            bits = (int(state.occupancy[e, (start >> 4) + 1]) >> (start & 15)) & row_mask
-            for chunk in range((width + CHUNK_BITS - 1) // CHUNK_BITS):
-                cells = (bits >> (CHUNK_BITS * chunk)) & CHUNK_MASK
-                entry = (pair * height + row) * WINDOW_CHUNKS + chunk
-                first |= int(rules.window_sets[entry, cells, 0])
-                second |= int(rules.window_sets[entry, cells, 1])
+            bits = (int(occupancy[e, (start >> 4) + 1]) >> (start & 15)) & row_mask
+            entry = (pair * height + row) * WINDOW_CHUNKS
+            left = bits & CHUNK_MASK
+            middle = (bits >> CHUNK_BITS) & CHUNK_MASK
+            first |= int(sets[entry, left, 0]) | int(sets[entry + 1, middle, 0])
+            second |= int(sets[entry, left, 1]) | int(sets[entry + 1, middle, 1])
+            if width > 2 * CHUNK_BITS:
+                first |= int(sets[entry + 2, bits >> (2 * CHUNK_BITS), 0])
+                second |= int(sets[entry + 2, bits >> (2 * CHUNK_BITS), 1])
         n = write_things(rules, state, buffers, e, a, corner, first, 2 * RANK_BITS * pair, n)
         n = write_things(rules, state, buffers, e, a, corner, second, 2 * RANK_BITS * pair + RANK_BITS, n)
     return n
@@ -169,48 +202,50 @@ def write_things(
     The first eight tokens of a thing are copied as three words; what is written behind its last token is overwritten
     by the next thing, or cleared at the end. No branch here depends on what kind of thing it is.
     """
-    places_of, cells, looks, look_sizes = rules.window_places, state.cells, state.looks, state.look_sizes
+    window, cells, looks, look_sizes = rules.window_cells, state.cells, state.looks, state.look_sizes
     observations = buffers.observations
-    limit = int(rules.world[e, RULE_NUM_TOKENS])
-    stride = int(state.worlds[e, WORLD_STRIDE])
+    limit = int(rules.world[e, RULE_NUM_TOKENS]) - LOOK_CHUNK
     num_agents = state.agents.shape[1]
     gap = CELL_FIRST_OBJECT - 1 - rules.kinds.shape[1]
     while ranks != 0:
-        place = int(places_of[first_rank + trailing_zeros(ranks)])
+        rank = first_rank + trailing_zeros(ranks)
         ranks &= ranks - 1
-        code = int(cells[e, corner + (place >> 4) * stride + (place & 15)])
+        code = int(cells[e, corner + int(window[rank, WINDOW_OFFSET])])
         is_agent = code >> 63  # all bits, or none
         is_object = (CELL_FIRST_OBJECT - 1 - code) >> 63
         row = (code ^ is_agent) + (~is_agent & (num_agents - 1 - (gap & is_object)))
         size = int(look_sizes[e, row])
-        if n + size + LOOK_CHUNK <= limit:
-            places = place * FIRST_PLACES
-            at = 3 * n
-            store_word(observations, e, a, at, load_word(looks, e, row, 0) | places)
-            store_word(observations, e, a, at + 8, load_word(looks, e, row, 8) | places << 8)
-            store_word(observations, e, a, at + 16, load_word(looks, e, row, 16) | places << 16)
+        at = 3 * n
+        if n + size <= limit:
+            store_word(observations, e, a, at, load_word(looks, e, row, 0) | int(window[rank, WINDOW_PLACES]))
+            store_word(observations, e, a, at + 8, load_word(looks, e, row, 8) | int(window[rank, WINDOW_PLACES + 1]))
+            store_word(observations, e, a, at + 16, load_word(looks, e, row, 16) | int(window[rank, WINDOW_PLACES + 2]))
             if size > LOOK_CHUNK:
-                write_rest(state, buffers, e, a, row, size, places, n)
+                write_rest(rules, state, buffers, e, a, row, size, rank, n)
         else:
-            write_last_look(state, buffers, e, a, row, min(size, limit - n), place, n)
+            write_last_look(rules, state, buffers, e, a, row, min(size, limit + LOOK_CHUNK - n), rank, n)
         n += size
     return n
 
 
 @rule
-def write_rest(state: State, buffers: Buffers, e: int, a: int, row: int, size: int, places: int, n: int) -> None:
+def write_rest(
+    rules: Rules, state: State, buffers: Buffers, e: int, a: int, row: int, size: int, rank: int, n: int
+) -> None:
     """Write the tokens of one thing from the ninth on, by eights."""
-    for token in range(LOOK_CHUNK, size, LOOK_CHUNK):
-        byte = 3 * token
-        at = 3 * n + byte
-        store_word(buffers.observations, e, a, at, load_word(state.looks, e, row, byte) | places)
-        store_word(buffers.observations, e, a, at + 8, load_word(state.looks, e, row, byte + 8) | places << 8)
-        store_word(buffers.observations, e, a, at + 16, load_word(state.looks, e, row, byte + 16) | places << 16)
+    for byte in range(3 * LOOK_CHUNK, 3 * size, 3 * LOOK_CHUNK):
+        for word in range(3):
+            places = int(rules.window_cells[rank, WINDOW_PLACES + word])
+            at = byte + 8 * word
+            store_word(buffers.observations, e, a, 3 * n + at, load_word(state.looks, e, row, at) | places)
 
 
 @rule
-def write_last_look(state: State, buffers: Buffers, e: int, a: int, row: int, size: int, place: int, n: int) -> None:
+def write_last_look(
+    rules: Rules, state: State, buffers: Buffers, e: int, a: int, row: int, size: int, rank: int, n: int
+) -> None:
     """Write as many tokens of one thing as there is room for, byte by byte."""
+    place = int(rules.window_cells[rank, WINDOW_PLACES]) & 255
     for t in range(size):
         buffers.observations[e, a, 3 * (n + t)] = place
         buffers.observations[e, a, 3 * (n + t) + 1] = state.looks[e, row, 3 * t + 1]

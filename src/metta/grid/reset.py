@@ -40,6 +40,7 @@ from metta.grid.world import (
     CELL_FIRST_OBJECT,
     CELL_OUTSIDE,
     MARGIN,
+    NEVER,
     OBJECT_COLOR,
     OBJECT_KIND,
     OBJECT_OWNER,
@@ -47,6 +48,7 @@ from metta.grid.world import (
     WORLD_END_AT,
     WORLD_FIRST_BOX,
     WORLD_HEIGHT,
+    WORLD_NEXT_READY,
     WORLD_NUM_OBJECTS,
     WORLD_SEED,
     WORLD_STEP,
@@ -77,11 +79,15 @@ def begin_world(
     stride: int,
     seed: int,
     end_at: int,
-) -> None:
+) -> int:
     """Build world `e` from a map `codes [H, W]` whose codes index `meanings`, and write its first observations.
 
-    Agents and objects are numbered in reading order. The map's numbers of agents and objects have been checked.
+    Agents and objects are numbered in reading order. Returns the number of agents that the map places; if that is not
+    the number that the world has, nothing is written; nor if the objects need more rows than there are (returns -1).
     """
+    placed = count_agents(rules, state, e, codes, meanings)
+    if placed != state.agents.shape[1]:
+        return placed
     clear_world(rules, state, buffers, e)
     state.worlds[e, WORLD_STEP] = 0
     state.worlds[e, WORLD_SEED] = seed
@@ -89,6 +95,7 @@ def begin_world(
     state.worlds[e, WORLD_WIDTH] = codes.shape[1]
     state.worlds[e, WORLD_END_AT] = end_at
     state.worlds[e, WORLD_STRIDE] = stride
+    state.worlds[e, WORLD_NEXT_READY] = NEVER
     num_agents = 0
     num_objects = 0
     for i in range(codes.shape[0]):
@@ -106,6 +113,26 @@ def begin_world(
     add_box_rows(rules, state, e, num_objects)
     start_converters(rules, state, e)
     observe(rules, state, buffers, e)
+    return placed
+
+
+@rule
+def count_agents(rules: Rules, state: State, e: int, codes: NDArray[np.int16], meanings: NDArray[np.int32]) -> int:
+    """Return how many agents a map places, or -1 if it places more objects than there are rows for."""
+    placed = 0
+    num_rows = state.agents.shape[1] if rules.world[e, RULE_BOX_KIND] >= 0 else 0
+    for i in range(codes.shape[0]):
+        for j in range(codes.shape[1]):
+            kind = int(meanings[codes[i, j], MEANING_KIND])
+            placed += kind == AN_AGENT
+            num_rows += kind >= 0 and takes_row(rules, e, kind)
+    return placed if num_rows <= state.objects.shape[1] else -1
+
+
+@rule
+def takes_row(rules: Rules, e: int, kind: int) -> bool:
+    """Return whether objects of a kind have rows in `objects`: all but plain walls."""
+    return bool(rules.kinds[e, kind, KIND_CLASS] != CLASS_WALL or rules.kinds[e, kind, KIND_SWAPPABLE] != 0)
 
 
 @rule
@@ -176,7 +203,7 @@ def place_agent(
 def place_object(rules: Rules, state: State, e: int, o: int, position: int, kind: int) -> int:
     """Put an object onto the map; return 1 if it takes row `o` of `objects`, 0 for a plain wall."""
     state.world_stats[e, FIRST_OBJECT_COUNT + kind] += 1
-    if rules.kinds[e, kind, KIND_CLASS] == CLASS_WALL and not rules.kinds[e, kind, KIND_SWAPPABLE]:
+    if not takes_row(rules, e, kind):
         fill_cell(state, e, position, kind + 1)
         return 0
     state.objects[e, o, OBJECT_KIND] = kind

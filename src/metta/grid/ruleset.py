@@ -56,7 +56,8 @@ RULE_NUM_TEAMS = 17
 RULE_NUM_KINDS = 18
 RULE_STAT_TEAMS = 19  # first column of the team statistics (stats.py)
 RULE_STAT_SWAPS = 20  # first column of action.swap.<object>
-RULE_FIELDS = 21
+RULE_NUMBER = 21  # of the compiled world whose rules the row holds, 0: none yet
+RULE_FIELDS = 22
 
 # `actions[e, action, field]`
 ACTION_VERB = 0
@@ -114,7 +115,12 @@ PLANE_IS_OUTPUT = 2  # 1 if it is among the outputs, even with amount 0
 CHUNK_BITS = 6  # cells of a window's row that are ranked at once
 WINDOW_CHUNKS = 3  # chunks of a row of 15, the widest window
 RANK_BITS = 63  # ranks in one word of a set: no sign bit
-SHARED_FIELDS = ("window_places", "window_sets")
+
+# `window_cells[rank, field]`
+WINDOW_OFFSET = 0  # flat index of the cell, less that of the window's first cell
+WINDOW_PLACES = 1  # three words: the cell's place byte wherever it stands in eight tokens
+
+SHARED_FIELDS = ("window_cells", "window_sets")
 
 
 class Rules(NamedTuple):
@@ -133,7 +139,7 @@ class Rules(NamedTuple):
     kinds: NDArray[np.int32]  # [E, G, KIND_FIELDS]
     kind_resources: NDArray[np.uint8]  # [E, G, 3, R]
     # Two tables that all worlds share (observe.py). Cells of the window have ranks, in the order of observation.
-    window_places: NDArray[np.uint8]  # [cells] rank -> place byte
+    window_cells: NDArray[np.int64]  # [cells, 4] by rank
     window_sets: NDArray[np.int64]  # [2 * rows * WINDOW_CHUNKS, 2**CHUNK_BITS, 2] cells as bits -> set of ranks
 
 

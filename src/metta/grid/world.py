@@ -62,7 +62,10 @@ WORLD_NUM_OBJECTS = 4  # rows of `objects` in use
 WORLD_END_AT = 5  # the tick at which this episode ends, 0 = endless; max_steps, or earlier if staggered
 WORLD_STRIDE = 6  # columns of `cells` with both margins: the distance between a cell and the one below
 WORLD_FIRST_BOX = 7  # row of `objects` that agent 0's own box takes, agent a's is a rows further; -1: no such rows
-WORLD_FIELDS = 8
+WORLD_NEXT_READY = 8  # no converter's phase ends before this tick
+WORLD_FIELDS = 9
+
+NEVER = 2**62  # a tick that does not come
 
 
 class State(NamedTuple):

@@ -8,7 +8,6 @@ if __name__ == "__main__":
     become_command("analyze")
 
 import json
-import os
 import sys
 from typing import Any, ClassVar
 
@@ -49,8 +48,8 @@ class AnalyzeTool(AnalysisConfig, Tool):
             run_dir,
             config=AnalysisConfig(metrics=self.metrics, policies=self.policies, suite=self.suite, output=self.output),
             episodes=self.episodes,
-            threads=self.system.threads or os.cpu_count() or 1,
-            device=self.system.device,
+            threads=self.system.num_threads(),
+            device=str(self.system.torch_device()),
         )
 
 

@@ -18,7 +18,7 @@ from metta.errors import RunError
 from metta.rl import TrainerHook
 from metta.tools.analyze import AnalyzeTool
 from metta.tools.replay import newest_replay
-from metta.tools.tool import Tool
+from metta.tools.tool import SystemConfig, Tool
 from metta.tools.train import TrainTool
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class DemoTool(Tool):
         code = training.run_tool()
         if code:
             return code
-        analysis = AnalyzeTool(run=self.run, data_dir=self.data_dir, episodes=self.episodes, system=_system(training))
+        system = SystemConfig(device=training.system.device, threads=training.system.threads)
+        analysis = AnalyzeTool(run=self.run, data_dir=self.data_dir, episodes=self.episodes, system=system)
         report = analysis.report()
         run_dir = Path(self.data_dir) / self.run
         replay = newest_replay(run_dir)
@@ -64,10 +65,6 @@ class DemoTool(Tool):
         print(f"\n{report.score_table()}\n\n{report.wasted_table()}\n")
         print(f"report   {report.path}\nreplay   {replay}\nopen both with:   {_metta()} open {_run_argument(run_dir)}")
         return 0
-
-
-def _system(training: TrainTool) -> dict[str, object]:
-    return {"device": training.system.device, "threads": training.system.threads}
 
 
 def _metta() -> str:

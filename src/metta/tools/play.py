@@ -23,7 +23,7 @@ from metta.replay import frame_of_world
 from metta.replay.terminal import draw_terminal
 from metta.sim import evaluation_seeds
 from metta.tools.keyboard import Keyboard, has_terminal
-from metta.tools.replay import PRINTED_FRAMES, choose_device
+from metta.tools.replay import PRINTED_FRAMES
 from metta.tools.tool import SystemConfig, Tool
 
 KEYS = {
@@ -61,7 +61,7 @@ class PlayTool(Tool):
         """Play; without a terminal the policy plays everyone, a few frames are printed, and that is all."""
         if self.agent >= self.world.num_agents:
             raise ConfigError(f"agent: given {self.agent}, allowed: 0 to {self.world.num_agents - 1}")
-        actor = load_policy_from_uri(self.policy_uri, data_dir=self.data_dir, device=choose_device(self.system.device))
+        actor = load_policy_from_uri(self.policy_uri, data_dir=self.data_dir, device=self.system.torch_device())
         game = Game(self.world, actor, seed=evaluation_seeds(1, base=self.seed)[0], agent=self.agent)
         if has_terminal():
             play(game, frames_per_second=self.frames_per_second)

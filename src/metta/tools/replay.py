@@ -90,19 +90,12 @@ class ReplayTool(Tool):
     def _play(self, uri: str) -> str:
         folder = folder_of_policy(uri, self.data_dir) / "replays"
         print(f"{uri} plays an episode", file=sys.stderr)
-        actor = load_policy_from_uri(uri, data_dir=self.data_dir, device=choose_device(self.system.device))
+        actor = load_policy_from_uri(uri, data_dir=self.data_dir, device=self.system.torch_device())
         config = SimulationConfig(name="replay/episode", world=self.world, num_episodes=1, seed=self.seed)
         simulation = Simulation(
             config, actor, policy_key=actor.key, policy_version=actor.version, replay_dir=str(folder)
         )
         return simulation.run().replay_urls[0]
-
-
-def choose_device(device: str) -> str:
-    """Return a device's name for torch; `auto` is a GPU if there is one."""
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def newest_replay(run_dir: Path) -> Path | None:

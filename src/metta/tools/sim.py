@@ -8,10 +8,10 @@ if __name__ == "__main__":
     become_command("evaluate")
 
 import json
-import os
 import sys
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field
 
 from metta.errors import ConfigError, MettaError
@@ -47,12 +47,12 @@ class EvaluateTool(Tool):
         if not self.policy_uri:
             runs = ", ".join(list_runs(self.data_dir)) or "none"
             raise ConfigError(f"say which policy: policy_uri=<run or file or address>; runs in {self.data_dir}: {runs}")
-        suite = self.chosen_suite()
+        suite, device = self.chosen_suite(), self.system.torch_device()
         found: dict[str, EvalResults | MettaError] = {}
         for uri in self.policy_uri:
             print(f"evaluating {uri} on {suite.name} ({suite.hash})", file=sys.stderr)
             try:
-                found[uri] = self._evaluate(uri, suite)
+                found[uri] = self._evaluate(uri, suite, device)
             except MettaError as error:
                 found[uri] = error
         print(json.dumps(_as_json(found, suite), indent=2) if as_json else _as_table(found))
@@ -72,14 +72,14 @@ class EvaluateTool(Tool):
             simulation.num_episodes = self.episodes or simulation.num_episodes
         return suite
 
-    def _evaluate(self, uri: str, suite: Suite) -> EvalResults:
+    def _evaluate(self, uri: str, suite: Suite, device: torch.device) -> EvalResults:
         folder = folder_of_policy(uri, self.data_dir)
         evaluator = PolicyEvaluator(
             suite,
-            device=self.system.device,
+            device=device,
             replay_dir=(self.replay_dir or str(folder / "replays")) if self.replays else None,
             stats_uri=self.stats_uri or str(folder / "stats" / "stats.duckdb"),
-            threads=self.system.threads or os.cpu_count() or 1,
+            threads=self.system.num_threads(),
             data_dir=self.data_dir,
         )
         return evaluator.evaluate(uri)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
+import torch
 from pydantic import Field
 
 from metta.config import Config
+from metta.rl.build import choose_device
 
 
 class SystemConfig(Config):
@@ -14,6 +17,14 @@ class SystemConfig(Config):
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:<n>; auto takes a GPU if there is one")
     threads: int = Field(0, ge=0, description="CPU threads; 0: one a core")
+
+    def num_threads(self) -> int:
+        """Return the number of threads, 1 or more."""
+        return self.threads or os.cpu_count() or 1
+
+    def torch_device(self) -> torch.device:
+        """Return the device. Raises ConfigError when it is not there."""
+        return choose_device(self.device)
 
 
 class Tool(Config):

@@ -29,6 +29,7 @@ from metta.grid.stats import (
     PRODUCED,
 )
 from metta.grid.world import (
+    NEVER,
     OBJECT_CONVERSIONS,
     OBJECT_KIND,
     OBJECT_PHASE,
@@ -36,6 +37,7 @@ from metta.grid.world import (
     PHASE_CONVERTING,
     PHASE_COOLING,
     PHASE_IDLE,
+    WORLD_NEXT_READY,
     WORLD_NUM_OBJECTS,
     WORLD_STEP,
     State,
@@ -46,9 +48,31 @@ from metta.grid.world import (
 def update_converters(rules: Rules, state: State, e: int) -> None:
     """Change the state of every converter whose conversion or cooldown ends at this tick, in order of rows."""
     step = state.worlds[e, WORLD_STEP]
+    if step < state.worlds[e, WORLD_NEXT_READY]:
+        return
+    state.worlds[e, WORLD_NEXT_READY] = NEVER
     for o in range(state.worlds[e, WORLD_NUM_OBJECTS]):
-        if state.objects[e, o, OBJECT_READY_AT] == step and state.objects[e, o, OBJECT_PHASE] != PHASE_IDLE:
-            end_phase(rules, state, e, o)
+        if state.objects[e, o, OBJECT_PHASE] != PHASE_IDLE:
+            if state.objects[e, o, OBJECT_READY_AT] == step:
+                end_phase(rules, state, e, o)
+            else:
+                expect(state, e, state.objects[e, o, OBJECT_READY_AT])
+
+
+@rule
+def begin_phase(state: State, e: int, o: int, phase: int, ticks: int) -> None:
+    """Let a converter be busy for some ticks."""
+    ready_at = state.worlds[e, WORLD_STEP] + ticks
+    state.objects[e, o, OBJECT_PHASE] = phase
+    state.objects[e, o, OBJECT_READY_AT] = ready_at
+    expect(state, e, ready_at)
+
+
+@rule
+def expect(state: State, e: int, ready_at: int) -> None:
+    """Remember that some phase ends at a tick."""
+    if ready_at < state.worlds[e, WORLD_NEXT_READY]:
+        state.worlds[e, WORLD_NEXT_READY] = ready_at
 
 
 @rule
@@ -65,8 +89,7 @@ def end_phase(rules: Rules, state: State, e: int, o: int) -> None:
     else:
         state.object_stats[e, o, first_count + COOLDOWN_COMPLETED] += 1
     if was_converting and cooldown > 0:
-        state.objects[e, o, OBJECT_PHASE] = PHASE_COOLING
-        state.objects[e, o, OBJECT_READY_AT] = int(state.worlds[e, WORLD_STEP]) + cooldown
+        begin_phase(state, e, o, PHASE_COOLING, cooldown)
         state.object_stats[e, o, first_count + COOLDOWN_STARTED] += 1
     else:
         try_to_start(rules, state, e, o)
@@ -99,9 +122,7 @@ def try_to_start(rules: Rules, state: State, e: int, o: int) -> None:
         state.object_stats[e, o, first_count + BLOCKED_INSUFFICIENT_INPUT] += 1
     else:
         consume(rules, state, e, o, kind)
-        state.objects[e, o, OBJECT_PHASE] = PHASE_CONVERTING
-        ticks = int(rules.kinds[e, kind, KIND_CONVERSION_TICKS])
-        state.objects[e, o, OBJECT_READY_AT] = int(state.worlds[e, WORLD_STEP]) + ticks
+        begin_phase(state, e, o, PHASE_CONVERTING, rules.kinds[e, kind, KIND_CONVERSION_TICKS])
         state.objects[e, o, OBJECT_CONVERSIONS] += 1
         state.object_stats[e, o, first_count + CONVERSIONS_STARTED] += 1
 
