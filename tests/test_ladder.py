@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "metta"
-WITHOUT_TORCH = ("grid", "envs", "replay", "curriculum", "cli")
+WITHOUT_TORCH = ("grid", "envs", "replay", "cli")
 
 
 def ladder() -> dict[str, int]:

@@ -9,12 +9,16 @@ import numpy as np
 
 from metta.grid.check import wrong_number_of_agents
 from metta.grid.compile import CompiledWorld, write_rules_row
-from metta.grid.jit import kernel
+from metta.grid.jit import kernel, rule
 from metta.grid.maps import GridMap
 from metta.grid.reset import begin_world
-from metta.grid.ruleset import Buffers, Rules
+from metta.grid.ruleset import RULE_WINDOW_HEIGHT, VERB_ATTACK, Buffers, Rules
+from metta.grid.stats import STAT_VERBS
 from metta.grid.step import step_world
-from metta.grid.world import MARGIN, Sizes, State
+from metta.grid.words import prefetch
+from metta.grid.world import AGENT_POSITION, MARGIN, WORLD_NEXT_READY, WORLD_STRIDE, Sizes, State
+
+LINE = 64  # bytes of a cache line
 
 
 def allocate_buffers(sizes: Sizes, num_worlds: int) -> Buffers:
@@ -82,8 +86,50 @@ def reset_world(
 def step_range(rules: Rules, state: State, buffers: Buffers, first: int, last: int) -> None:
     """Play one tick of the active worlds among `first` .. `last - 1`."""
     for e in range(first, last):
+        if e + 2 < last:
+            fetch_world(rules, state, buffers, e + 2)
+        if e + 1 < last:
+            fetch_windows(rules, state, e + 1)
         if buffers.active[e]:
             step_world(rules, state, buffers, e)
+
+
+@rule
+def fetch_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Ask for what the step of a world begins with, two worlds ahead of its turn.
+
+    Thousands of small worlds do not fit into the caches, and each line of a new world is waited for.
+    """
+    for i in range(0, rules.world.shape[1], LINE // 8):
+        prefetch(rules.world, (e, i))
+    prefetch(rules.actions, (e, 0, 0))
+    prefetch(rules.verbs, (e, 0, 0))
+    prefetch(rules.verbs, (e, VERB_ATTACK, 0))
+    prefetch(rules.templates, (e, 0, 0))
+    prefetch(rules.template_floats, (e, 0, 0))
+    prefetch(state.worlds, (e, 0))
+    prefetch(state.worlds, (e, WORLD_NEXT_READY))
+    for a in range(state.agents.shape[1]):
+        prefetch(state.agents, (e, a, 0))
+        prefetch(state.stats, (e, a, 0))
+        prefetch(state.stats, (e, a, STAT_VERBS))
+        prefetch(state.stats, (e, a, STAT_VERBS + LINE // 4))
+        prefetch(buffers.observations, (e, a, 0))
+        prefetch(buffers.observations, (e, a, LINE))
+        prefetch(state.looks, (e, a, 0))
+        prefetch(state.look_sizes, (e, a))
+
+
+@rule
+def fetch_windows(rules: Rules, state: State, e: int) -> None:
+    """Ask for what the agents of a world see, one world ahead of its turn."""
+    height = int(rules.world[e, RULE_WINDOW_HEIGHT])
+    stride = int(state.worlds[e, WORLD_STRIDE])
+    for a in range(state.agents.shape[1]):
+        corner = int(state.agents[e, a, AGENT_POSITION]) - (height >> 1) * stride - (height >> 1)
+        for row in range(height):
+            prefetch(state.cells, (e, corner + row * stride))
+            prefetch(state.occupancy, (e, (corner + row * stride) >> 4))
 
 
 @cache

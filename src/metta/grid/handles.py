@@ -272,6 +272,23 @@ def store_word(typing_context: Any, field: Any, e: Any, i: Any, at: Any, word: A
     return sig, generate
 
 
+@intrinsic
+def prefetch(typing_context: Any, field: Any, index: Any) -> Any:
+    """Ask for the cache line of an item, which will be needed soon."""
+    sig = types.void(field, index)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _item_pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1])
+        byte_pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        constants = [ir.Constant(flag, number) for number in (0, 3, 1)]  # to read, keep in all caches, data
+        builder.call(function, [builder.bitcast(pointer, byte_pointer), *constants])
+        return context.get_dummy_value()
+
+    return sig, generate
+
+
 def _word_pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     index_type = types.UniTuple(types.int64, 3)
     index = cgutils.pack_array(builder, args[1:4])

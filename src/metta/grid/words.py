@@ -1,4 +1,4 @@
-"""Eight bytes at a time, and counting zeros: what plain Python spells out and a processor does in one instruction."""
+"""What a processor does in one instruction and plain Python must spell out: words, zeros, and fetching ahead."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def _store_word(array: Bytes, e: int, i: int, at: int, word: int) -> None:
     array[e, i, at : at + 8] = np.frombuffer((word & (2**64 - 1)).to_bytes(8, "little"), np.uint8)
 
 
+def _prefetch(array: NDArray[Any], index: tuple[int, ...]) -> None:
+    """Plain Python has no caches to fill."""
+
+
 def _choose(plain: Any, compiled: Any) -> Any:
     return compiled if JIT_ENABLED else plain
 
@@ -39,3 +43,6 @@ load_word: Callable[[Bytes, int, int, int], int] = _choose(_load_word, handles.l
 
 store_word: Callable[[Bytes, int, int, int, int], None] = _choose(_store_word, handles.store_word)
 """Write the low 64 bits of a number to bytes `array[e, i, at : at + 8]`, little-endian."""
+
+prefetch: Callable[[NDArray[Any], tuple[int, ...]], None] = _choose(_prefetch, handles.prefetch)
+"""Ask the processor to bring `array[index]` into its caches; changes nothing but the time."""

@@ -53,10 +53,10 @@ def train(config: TrainConfig) -> int:
     run = config.run or time.strftime("local.%Y%m%d.%H%M%S")
     check_run_name(run)
     run_dir = Path(config.data_dir) / run
+    stop = StopHook()
+    trainer = build_trainer(config, run=run, stop=stop)  # writes nothing: a mistake in the world leaves no folder
     with hold_run(run_dir):
         remove_leftovers(run_dir)
-        stop = StopHook()
-        trainer = build_trainer(config, run=run, stop=stop)
         resumed = resume(trainer, TinyCheckpointManager(run, config.data_dir))
         if resumed is not None and trainer.is_finished:
             print(
