@@ -236,3 +236,14 @@ def test_a_small_world_is_learned(tmp_path: Path) -> None:
     train(made)
     hearts = [line["overview/hearts"] for line in metrics(tmp_path) if "overview/hearts" in line]
     assert np.mean(hearts[-5:]) > 1.25 * np.mean(hearts[:5])
+
+
+def test_what_is_acted_on_is_the_observation_and_nothing_behind_its_tokens(tmp_path: Path) -> None:
+    trainer = build_trainer(config(tmp_path), run="run")
+    trainer.rollout.run([], trainer.tracker, trainer.state)
+    observations, counts = trainer.rollout.env.observations, trainer.rollout.env.token_counts
+    behind = np.arange(observations.shape[1]) >= counts[:, None]
+    assert (observations[behind] == 255).all()
+    assert trainer.experience.prepared is not None
+    decoded = trainer.experience.prepared[-1]  # of the last step: no more rows than tokens, but for the bias row
+    assert (decoded.counts[decoded.samples].numpy() <= counts + 1).all()

@@ -83,8 +83,8 @@ def random_float(seed: int, tick: int, purpose: int, index: int, extra: int) -> 
 
 @builder
 def episode_seed(run_seed: int, worker: int, world: int, episode: int) -> int:
-    """Return the seed of an episode in training, 0..2**63-1."""
+    """Return the seed of an episode in training, 0..2**62-1; evaluation's seeds lie above (sim/seeds.py)."""
     key = stream_key(run_seed, worker, PURPOSE_SEED)
     high = stream_u32(key, world, 2 * episode)
     low = stream_u32(key, world, 2 * episode + 1)
-    return (high >> 1) << 32 | low
+    return (high >> 2) << 32 | low

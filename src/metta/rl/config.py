@@ -20,7 +20,7 @@ class SystemConfig(Config):
 
     seed: int = Field(1, ge=0, lt=2**31, description="of maps, episodes, initial weights and minibatches")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:<n>; auto takes a GPU if there is one")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: one a core")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: as many as pay off at these sizes, which is one")
 
 
 class LossesConfig(Config):

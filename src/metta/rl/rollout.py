@@ -35,7 +35,7 @@ class Rollout:
 
     def begin(self) -> None:
         """Start every world's first episode."""
-        self.env.set_observation_buffer(self._observations[-1], self._token_counts[-1])
+        self._write_to_slot(self.experience.num_steps)
         self.env.reset()
         self.experience.resets[-1] = True
 
@@ -43,8 +43,9 @@ class Rollout:
     def run(self, losses: list[BaseLoss], tracker: StatsTracker, trainer_state: TrainerState) -> None:
         """Fill the experience with T steps; `tracker` and every loss's `run_rollout` see each of them."""
         env, experience, policy = self.env, self.experience, self.policy
-        experience.observations[0].copy_(experience.observations[-1])
-        experience.token_counts[0].copy_(experience.token_counts[-1])
+        if len(experience.observations) > 1:
+            experience.observations[0].copy_(experience.observations[-1])
+            experience.token_counts[0].copy_(experience.token_counts[-1])
         experience.resets[0].copy_(experience.resets[-1])
         experience.states.clear()
         inference = stepping = 0.0
@@ -62,7 +63,7 @@ class Rollout:
             if t:
                 experience.next_values[t - 1] = output.values
             acted = perf_counter()
-            env.set_observation_buffer(self._observations[t + 1], self._token_counts[t + 1])
+            self._write_to_slot(t + 1)
             env.step(experience.actions[t].numpy().astype(np.int32))
             self._store(t)
             tracker.gather()
@@ -80,10 +81,15 @@ class Rollout:
         self.timer.add(f"{self.timer.path}/inference", inference)
         self.timer.add(f"{self.timer.path}/env", stepping)
 
+    def _write_to_slot(self, t: int) -> None:
+        """Let the environment's next observations be those of step `t`."""
+        slot = t % len(self._observations)
+        self.env.set_observation_buffer(self._observations[slot], self._token_counts[slot])
+
     def _observe(self, t: int) -> Observations:
         """Decode the observations of step t once, for acting now and for every pass of training later."""
         experience = self.experience
-        observations = experience.observations[t].to(experience.device)
+        observations = experience.observations[t % len(experience.observations)].to(experience.device)
         room = experience.prepared
         return self.policy.prepare(observations, out=None if room is None else room[t])
 
@@ -122,7 +128,7 @@ class Rollout:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.env.set_observation_buffer(self._observations[-1], self._token_counts[-1])
+        self._write_to_slot(self.experience.num_steps)
         self.env.restore(state["env"])
         self.state = {name: value.to(self.experience.device) for name, value in state["state"].items()}
         self.experience.resets[-1] = state["resets"]

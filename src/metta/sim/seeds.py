@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-# Evaluation's seeds lie in this half of 0..2**63-1. A training run's seeds (`grid.rng.episode_seed`) are hashes that
-# do not know of it: a run of a million episodes meets one of 64 evaluation seeds with a probability of 1e-11.
+# Evaluation's seeds lie in the upper half of 0..2**63-1, those of training (`grid.rng.episode_seed`) in the lower.
 EVALUATION_NAMESPACE = 1 << 62
 
 
