@@ -85,9 +85,7 @@ def test_a_game_does_not_depend_on_its_place_or_on_threads(games, threads):
     compiled = batch.compiled
     rng = np.random.default_rng(0)
     for e in (0, 1, 3, 4):  # the neighbours of world 2 play other games
-        games.reset_world(
-            compiled, batch.rules, batch.state, batch.buffers, e, compiled.build_map(50 + e), seed=50 + e
-        )
+        games.reset_world(compiled, batch.rules, batch.state, batch.buffers, e, compiled.build_map(50 + e), seed=50 + e)
     for _ in range(60):
         batch.buffers.actions[:] = rng.integers(0, len(compiled.action_names), batch.buffers.actions.shape)
         alone.buffers.actions[0] = batch.buffers.actions[2]
@@ -133,9 +131,7 @@ def test_a_reset_leaves_nothing_of_the_episode_before(games):
     for _ in range(30):
         used.buffers.actions[0] = games.random_actions_of(used, draw)
         step_worlds(used.rules, used.state, used.buffers)
-    games.reset_world(
-        used.compiled, used.rules, used.state, used.buffers, 0, used.compiled.build_map(2), seed=2
-    )
+    games.reset_world(used.compiled, used.rules, used.state, used.buffers, 0, used.compiled.build_map(2), seed=2)
     used.buffers.actions[...] = fresh.buffers.actions
     used.buffers.order[...] = fresh.buffers.order
     used.buffers.pools[...] = fresh.buffers.pools

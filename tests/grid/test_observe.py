@@ -44,12 +44,10 @@ def slow_tokens(game, reward_before_sharing):
     for a in range(config.num_agents):
         here = np.array(divmod(int(state.agents[0, a, AGENT_POSITION]), cells.shape[1]))
         centre = 16 * (height // 2) + width // 2
-        tokens = [
-            (centre, ids[name], value) for name, value in slow_globals(game, a, here, reward_before_sharing[a])
-        ]
+        tokens = [(centre, ids[name], value) for name, value in slow_globals(game, a, here, reward_before_sharing[a])]
         for _, row, column in around:
             place = 16 * (row + height // 2) + column + width // 2
-            i, j = here + (row, column)
+            i, j = here[0] + row, here[1] + column
             inside = 0 <= i < cells.shape[0] and 0 <= j < cells.shape[1]
             code = int(cells[i, j]) if inside else CELL_OUTSIDE
             tokens += [(place, ids[name], value) for name, value in slow_things(game, code)]
@@ -251,7 +249,13 @@ def test_recipes_are_shown_if_asked_for(scene):
 
 def test_a_converter_shows_whether_it_is_busy(scene):
     world = scene("L@", objects={"lab": {"type": "converter", "type_id": 17, "cooldown": 2, "max_conversions": 1}})
-    assert [world.shown("converting")[0]] + [world.do("noop").shown("converting")[0] for _ in range(4)] == [1, 1, 1, 0, 0]
+    assert [world.shown("converting")[0]] + [world.do("noop").shown("converting")[0] for _ in range(4)] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
 
 
 def test_an_agent_shows_that_it_is_frozen_and_when_it_thaws(scene):

@@ -54,7 +54,9 @@ def test_a_wall_of_another_kind_may_be_swappable(scene):
 
 def test_being_moved_by_another_is_no_motion_of_ones_own(scene):
     """A carried-out action counts as motionless only where the one before it ended."""
-    world = scene("@\n@", agent={"freeze_duration": 2}).do("noop", "attack_0").do("noop", "swap").do("noop")
+    world = scene("@\n@", agent={"freeze_duration": 3}).do("noop", "attack_0").do("noop", "swap")
+    assert world.place(0) == (1, 0)
+    world.do("noop", times=2)
     assert world.stat("status.max_steps_without_motion", 0) == 0
     world.do("noop")
     assert world.stat("status.max_steps_without_motion", 0) == 1

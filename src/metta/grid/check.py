@@ -96,19 +96,11 @@ def check_objects(config: WorldConfig) -> None:
 
 
 def check_agent(path: str, agent: AgentConfig) -> None:
-    """Raise ConfigError when a reward is not a number, or a cap has nothing to hold."""
+    """Raise ConfigError when a reward is not a number."""
     for table in ("inventory", "inventory_max", "stats", "stats_max"):
         for name, value in getattr(agent.rewards, table).items():
             if not math.isfinite(value):
                 raise ConfigError(f"{path}.rewards.{table}.{name}: given {value}; allowed: finite numbers")
-    for caps, weights in (("inventory_max", "inventory"), ("stats_max", "stats")):
-        for name in getattr(agent.rewards, caps):
-            if name not in getattr(agent.rewards, weights):
-                known = getattr(agent.rewards, weights)
-                raise ConfigError(
-                    f"{path}.rewards.{caps}.{name}: a cap without a weight; allowed: names in rewards.{weights}, "
-                    f"{shown(known)}{nearest(name, known)}"
-                )
 
 
 def check_stats(config: WorldConfig, stat_names: Iterable[str]) -> None:

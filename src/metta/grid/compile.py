@@ -271,7 +271,7 @@ def sizes_of(
 
 
 def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
-    """Return rules that have yet to be written, all zeros."""
+    """Return rules that have yet to be written, all zeros, for worlds in a state of the same sizes."""
     E, R, P, G, N = num_worlds, sizes.resources, sizes.templates, sizes.kinds, sizes.stat_rewards
     V = len(rs.VERBS)
     cells, sets = window_tables(sizes.window_height, sizes.window_width, sizes.width + 2 * MARGIN)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from typing import Any
 
 import numpy as np
 
 from metta.grid.check import wrong_number_of_agents
 from metta.grid.compile import CompiledWorld, write_rules_row
-from metta.grid.jit import kernel, rule
+from metta.grid.jit import JIT_ENABLED, prepare
 from metta.grid.maps import GridMap
 from metta.grid.reset import begin_world
-from metta.grid.ruleset import RULE_WINDOW_HEIGHT, VERB_ATTACK, Buffers, Rules
-from metta.grid.stats import STAT_VERBS
-from metta.grid.step import step_world
-from metta.grid.words import prefetch
-from metta.grid.world import AGENT_POSITION, MARGIN, WORLD_NEXT_READY, WORLD_STRIDE, Sizes, State
-
-LINE = 64  # bytes of a cache line
+from metta.grid.ruleset import WINDOW_OFFSET, Buffers, Rules
+from metta.grid.threads import step_batch, step_some
+from metta.grid.world import MARGIN, Sizes, State
 
 
 def allocate_buffers(sizes: Sizes, num_worlds: int) -> Buffers:
@@ -43,16 +38,12 @@ def step_worlds(rules: Rules, state: State, buffers: Buffers, threads: int = 1) 
     The result does not depend on `threads`. A world that has ended must be reset before its next tick.
     """
     num_worlds = len(buffers.active)
-    threads = min(threads, num_worlds)
-    if threads <= 1:
-        step_range(rules, state, buffers, 0, num_worlds)
-        return
-    cuts = [num_worlds * i // threads for i in range(threads + 1)]
-    pool = _pool(threads - 1)
-    parts = [pool.submit(step_range, rules, state, buffers, cuts[i], cuts[i + 1]) for i in range(1, threads)]
-    step_range(rules, state, buffers, cuts[0], cuts[1])
-    for part in parts:
-        part.result()
+    tables: list[Any] = [prepare(rules), prepare(state), prepare(buffers)]
+    if JIT_ENABLED:
+        addresses = [handle.address for handle in tables]
+        step_batch(*addresses, num_worlds=num_worlds, threads=max(1, min(threads, num_worlds)))
+    else:
+        step_some(tables[0], tables[1], tables[2], 0, num_worlds)
 
 
 def reset_world(
@@ -76,62 +67,9 @@ def reset_world(
     meanings = compiled.meanings(grid_map.names)
     height, stride = state.cells.shape[1:]
     assert grid_map.height + 2 * MARGIN <= height and grid_map.width + 2 * MARGIN <= stride
+    window = compiled.config.observation
+    assert rules.window_cells[0, WINDOW_OFFSET] == window.height // 2 * stride + window.width // 2  # the centre
     placed = begin_world(rules, state, buffers, e, grid_map.codes, meanings, stride, seed, end_at)
     assert placed >= 0
     if placed != compiled.config.num_agents:
         raise wrong_number_of_agents(compiled.config, placed)
-
-
-@kernel
-def step_range(rules: Rules, state: State, buffers: Buffers, first: int, last: int) -> None:
-    """Play one tick of the active worlds among `first` .. `last - 1`."""
-    for e in range(first, last):
-        if e + 2 < last:
-            fetch_world(rules, state, buffers, e + 2)
-        if e + 1 < last:
-            fetch_windows(rules, state, e + 1)
-        if buffers.active[e]:
-            step_world(rules, state, buffers, e)
-
-
-@rule
-def fetch_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
-    """Ask for what the step of a world begins with, two worlds ahead of its turn.
-
-    Thousands of small worlds do not fit into the caches, and each line of a new world is waited for.
-    """
-    for i in range(0, rules.world.shape[1], LINE // 8):
-        prefetch(rules.world, (e, i))
-    prefetch(rules.actions, (e, 0, 0))
-    prefetch(rules.verbs, (e, 0, 0))
-    prefetch(rules.verbs, (e, VERB_ATTACK, 0))
-    prefetch(rules.templates, (e, 0, 0))
-    prefetch(rules.template_floats, (e, 0, 0))
-    prefetch(state.worlds, (e, 0))
-    prefetch(state.worlds, (e, WORLD_NEXT_READY))
-    for a in range(state.agents.shape[1]):
-        prefetch(state.agents, (e, a, 0))
-        prefetch(state.stats, (e, a, 0))
-        prefetch(state.stats, (e, a, STAT_VERBS))
-        prefetch(state.stats, (e, a, STAT_VERBS + LINE // 4))
-        prefetch(buffers.observations, (e, a, 0))
-        prefetch(buffers.observations, (e, a, LINE))
-        prefetch(state.looks, (e, a, 0))
-        prefetch(state.look_sizes, (e, a))
-
-
-@rule
-def fetch_windows(rules: Rules, state: State, e: int) -> None:
-    """Ask for what the agents of a world see, one world ahead of its turn."""
-    height = int(rules.world[e, RULE_WINDOW_HEIGHT])
-    stride = int(state.worlds[e, WORLD_STRIDE])
-    for a in range(state.agents.shape[1]):
-        corner = int(state.agents[e, a, AGENT_POSITION]) - (height >> 1) * stride - (height >> 1)
-        for row in range(height):
-            prefetch(state.cells, (e, corner + row * stride))
-            prefetch(state.occupancy, (e, (corner + row * stride) >> 4))
-
-
-@cache
-def _pool(num_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="metta-step")

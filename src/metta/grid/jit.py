@@ -41,7 +41,7 @@ def kernel(function: F) -> F:
 
     @wraps(function)
     def launch(*arguments: Any) -> Any:
-        return compiled(*[_prepare(argument) for argument in arguments])
+        return compiled(*[prepare(argument) for argument in arguments])
 
     return launch  # type: ignore[return-value]
 
@@ -68,7 +68,7 @@ def _plain(argument: Any) -> Any:
     return types.int64 if isinstance(argument, types.Integer) else argument
 
 
-def _prepare(argument: Any) -> Any:
+def prepare(argument: Any) -> Any:
     """Return what a kernel gets for an argument: a handle for a tuple of arrays, all else as it is."""
     if not hasattr(argument, "_fields"):
         return argument
