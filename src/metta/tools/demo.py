@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from metta.rl import TrainerState
 
 SECONDS = 120.0
-TOTAL_TIMESTEPS = 30_000_000  # about what one core plays in two minutes: rates are annealed over it
+TOTAL_TIMESTEPS = 25_000_000  # rates are annealed over it: what one core plays in less than two minutes
 
 
 class TwoMinutes(TrainerHook):
