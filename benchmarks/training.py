@@ -3,7 +3,8 @@
     python benchmarks/training.py [fast|lstm|agalite ...] [--seconds 20] [--threads 0]
 
 A run is built as `metta train` builds it, without display, files or evaluation; the first epochs (compilation) are not
-counted. Multiply-adds are those of one agent-step of acting plus three times that for training (forward and backward).
+counted. Multiply-adds are those of one agent-step, acted on and trained on once; the share of the matrix-product rate is
+that of a minibatch times a square matrix of the widest layer.
 """
 
 from __future__ import annotations
@@ -43,16 +44,20 @@ def measure(architecture: str, *, seconds: float, threads: int) -> dict[str, Any
     table, dense = count_parameters(trainer.policy)
     rate = matrix_rate(trainer)
     speed = spread(windows)
-    # acting once; training: forward, and backward at twice the cost of forward
-    multiply_adds = dense * 4
+    # dense: forward once to act and once to train, backward at twice that; table: two sums and one scattering of rows
+    prepared = trainer.experience.prepared
+    rows = float(prepared.counts.float().mean()) if prepared is not None else 0.0
+    dense_work = dense * 4
+    table_work = round(3 * rows * trainer.policy.config.width)
     return {
         "architecture": architecture,
-        "threads": threads or os.cpu_count(),
+        "threads": threads or 1,
         "steps_per_second": speed,
         "parameters": {"table": table, "dense": dense},
-        "multiply_adds_per_agent_step": multiply_adds,
+        "multiply_adds_per_agent_step": {"table": table_work, "dense": dense_work},
+        "table_rows_per_observation": rows,
         "matrix_rate_gflops": rate / 1e9,
-        "share_of_matrix_rate": 2 * multiply_adds * speed["median"] / rate,
+        "share_of_matrix_rate": 2 * (dense_work + table_work) * speed["median"] / rate,
         "phases": phases,
     }
 
