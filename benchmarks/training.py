@@ -3,8 +3,8 @@
     python benchmarks/training.py [fast|lstm|agalite ...] [--seconds 20] [--threads 0]
 
 A run is built as `metta train` builds it, without display, files or evaluation; the first epochs (compilation) are not
-counted. Multiply-adds are those of one agent-step, acted on and trained on once; the share of the matrix-product rate is
-that of a minibatch times a square matrix of the widest layer.
+counted. Multiply-adds are those of one agent-step, acted on and trained on once; the matrix-product rate is that of a
+minibatch times a square matrix of the widest layer.
 """
 
 from __future__ import annotations
