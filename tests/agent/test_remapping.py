@@ -1,4 +1,4 @@
-"""A policy connected to a world whose ids, window or actions differ (interfaces.md, section 3)."""
+"""A policy connected to a world whose ids, window or actions differ."""
 
 from __future__ import annotations
 

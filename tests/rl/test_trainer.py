@@ -209,8 +209,10 @@ def test_a_run_of_fewer_steps_than_a_batch_shrinks_it() -> None:
 def test_a_batch_that_cannot_be_cut_names_the_sizes_that_work() -> None:
     with pytest.raises(ValueError, match="the nearest that work: 8192 and 16384"):
         TrainerConfig(batch_size=10_000, minibatch_size=8192)
-    with pytest.raises(ConfigError, match="the nearest that work: 7680 and 8448"):
-        fit_batch(TrainerConfig(batch_size=8192, minibatch_size=8192, num_worlds=1), agents_per_world=24)
+    with pytest.raises(ConfigError, match=r"the nearest that work: 24576 and 49152$"):
+        fit_batch(TrainerConfig(batch_size=32768, minibatch_size=8192), agents_per_world=24)
+    for batch in (24576, 49152):
+        fit_batch(TrainerConfig(batch_size=batch, minibatch_size=8192), agents_per_world=24)
 
 
 def test_another_architecture_does_not_resume_a_run(tmp_path: Path) -> None:
@@ -247,3 +249,74 @@ def test_what_is_acted_on_is_the_observation_and_nothing_behind_its_tokens(tmp_p
     assert trainer.experience.prepared is not None
     decoded = trainer.experience.prepared[-1]  # of the last step: no more rows than tokens, but for the bias row
     assert (decoded.counts[decoded.samples].numpy() <= counts + 1).all()
+
+
+def test_a_shrunken_run_goes_on_with_its_sizes_when_it_becomes_longer(tmp_path: Path) -> None:
+    train(config(tmp_path, total=10))
+    assert [line["metric/agent_step"] for line in metrics(tmp_path)] == [64]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["trainer"]["batch_size"] == 64
+    train(config(tmp_path, total=1000))
+    assert metrics(tmp_path)[-1]["metric/agent_step"] == 1024
+
+
+def test_another_number_of_worlds_does_not_resume_a_run_and_says_what_to_give(tmp_path: Path) -> None:
+    train(config(tmp_path))
+    with pytest.raises(CheckpointError, match=r"32 agents at once.*has 64.*trainer\.batch_size"):
+        train(config(tmp_path, total=4096, batch_size=1024))
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = config(tmp_path, total=512 * 4)
+    made.checkpoint.interval = 2
+    train(made)
+    damage(tmp_path / "run" / "checkpoints" / "trainer_epoch_4.pt")
+    assert TinyCheckpointManager("run", tmp_path).latest_epoch() == 2
+    assert "trainer_epoch_4.pt" in caplog.text
+
+
+def test_a_run_whose_every_checkpoint_is_damaged_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    train(config(tmp_path))
+    folder = tmp_path / "run" / "checkpoints"
+    damage(folder / "trainer_epoch_2.pt")
+    before = (folder / "agent_epoch_2.pt").read_bytes(), (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="none is whole"):
+        train(config(tmp_path))
+    assert before == ((folder / "agent_epoch_2.pt").read_bytes(), (tmp_path / "run" / "metrics.jsonl").read_bytes())
+
+
+def test_damaged_epochs_never_drive_out_a_whole_one(tmp_path: Path) -> None:
+    made = config(tmp_path, total=512 * 3)
+    made.checkpoint.interval, made.checkpoint.keep = 1, 0
+    train(made)
+    manager = TinyCheckpointManager("run", tmp_path)
+    for epoch in (2, 3):
+        damage(tmp_path / "run" / "checkpoints" / f"trainer_epoch_{epoch}.pt")
+    agent, state = manager.load_agent(1), manager.load_trainer_state(1)
+    for epoch in (11, 12, 10):
+        manager.save_checkpoint(agent, epoch, state)
+    damage(tmp_path / "run" / "checkpoints" / "trainer_epoch_12.pt")
+    fresh = TinyCheckpointManager("run", tmp_path)
+    fresh.remove_old(keep=1)
+    assert fresh.latest_epoch() == 11
+    assert {2, 3, 12} <= set(fresh.list_epochs())
+    assert not (tmp_path / "run" / "checkpoints" / "trainer_epoch_10.pt").exists()
+
+
+def test_an_evaluation_that_fails_is_one_line_and_an_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = config(tmp_path)
+    made.evaluation.interval = 1
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "stats").write_text("in the way")
+    assert train(made) == 1
+    assert "EvaluationHook failed and training goes on" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "failed while training went on: EvaluationHook" in capsys.readouterr().err
+    assert TinyCheckpointManager("run", tmp_path).latest_epoch() == 2

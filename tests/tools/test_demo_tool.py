@@ -9,7 +9,7 @@ import pytest
 from metta.recipes.arena_basic_easy_shaped import demo
 from metta.rl import TrainerState
 from metta.rl.stopwatch import Stopwatch
-from metta.tools.demo import SECONDS, TwoMinutes
+from metta.tools.demo import SECONDS, TwoMinutes, has_played_two_minutes
 
 
 def test_training_ends_at_the_first_epoch_end_past_two_minutes() -> None:
@@ -37,3 +37,10 @@ def test_the_demo_trains_evaluates_and_says_where_report_and_replay_are(
 
     assert tool.run_tool() == 0  # a second time nothing is trained or played again
     assert "run demo is finished" in capsys.readouterr().err
+
+
+def test_a_run_that_was_ended_by_the_clock_is_not_taken_up_again(tmp_path: Path) -> None:
+    assert not has_played_two_minutes(tmp_path)
+    for seconds, played in ((SECONDS - 1, False), (SECONDS + 1, True)):
+        (tmp_path / "metrics.jsonl").write_text(f'{{"metric/total_time": {seconds}}}\n')
+        assert has_played_two_minutes(tmp_path) is played

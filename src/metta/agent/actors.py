@@ -21,7 +21,7 @@ from metta.envs import BatchedEnv
 class Actor(Protocol):
     """Plays some or all agents of an environment: `reset` once, then `act` at every tick."""
 
-    key: str  # who it is, and which version: policy_key and policy_version of interfaces.md, section 4
+    key: str  # who it is, and which version: policy_key and policy_version in statistics files
     version: int
 
     def reset(self, env: BatchedEnv) -> None:

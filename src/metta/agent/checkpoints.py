@@ -61,8 +61,9 @@ def trainer_path(run_dir: Path | str, epoch: int) -> Path:
 
 def remove_leftovers(run_dir: Path | str) -> None:
     """Delete what a killed process left half written. Only for the process that holds the run."""
-    for path in (Path(run_dir) / "checkpoints").glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    for pattern in ("checkpoints/.*.tmp", ".config.json.*.tmp"):
+        for path in Path(run_dir).glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------ which epochs are whole

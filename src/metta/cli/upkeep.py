@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -32,7 +33,12 @@ def _clean(arguments: Arguments) -> int:
     """Remove compiled rules of all versions, and the temporary files of saves that were interrupted."""
     data_dir = Path(arguments.text_of("data_dir") or "./train_dir")
     is_dry = "dry_run" in arguments.flags
-    for path in (*_compile_caches(), *data_dir.glob("*/**/.*.tmp")):
+    runs = [run for run in data_dir.glob("*") if run.is_dir()]
+    held = {run for run in runs if _is_held(run)}
+    for run in sorted(held):
+        print(f"{run} is being trained and left alone", file=sys.stderr)
+    leftovers = [path for run in runs if run not in held for path in run.rglob(".*.tmp")]
+    for path in (*([] if held else _compile_caches()), *leftovers):
         print(f"{'would remove' if is_dry else 'removed'} {path} ({_megabytes(path):.1f} MB)")
         if is_dry:
             continue
@@ -41,6 +47,19 @@ def _clean(arguments: Arguments) -> int:
         else:
             path.unlink()
     return 0
+
+
+def _is_held(run_dir: Path) -> bool:
+    """Whether a process holds the run's lock, and may be writing one of those files now."""
+    lock = run_dir / ".lock"
+    if not lock.exists():
+        return False
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _compile_caches() -> Iterable[Path]:

@@ -49,7 +49,7 @@ class OneEpisode:
 
 
 class MettaGridEnv(gymnasium.Env[Observation, np.int64]):
-    """A world of one agent; observations are its tokens, `uint8 [num_tokens, 3]` (world.md, section 5).
+    """A world of one agent; observations are its tokens, `uint8 [num_tokens, 3]` (docs/world.md, section 5).
 
     `info` is empty until the last step of an episode, where `stats` holds the agent's statistics by name and
     `episode` the length. Raises ConfigError for a world of several agents.

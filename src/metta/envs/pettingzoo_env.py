@@ -45,8 +45,8 @@ def parallel_env(config: WorldConfig | None = None, *, render_mode: str | None =
 class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional dependency
     """All agents of a world act at once; they are called `agent_0`, `agent_1`, ... and end together.
 
-    Observations are tokens, `uint8 [num_tokens, 3]` (world.md, section 5). An agent without an action, like one whose
-    action does not exist, does nothing. `infos` are empty until the last step, which carries statistics.
+    Observations are tokens, `uint8 [num_tokens, 3]` (docs/world.md, section 5). An agent without an action, like one
+    whose action does not exist, does nothing. `infos` are empty until the last step, which carries statistics.
     """
 
     metadata: ClassVar[Info] = {

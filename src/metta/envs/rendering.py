@@ -43,7 +43,7 @@ _FACINGS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)
 
 
 def render_text(compiled: CompiledWorld, state: State, world: int) -> str:
-    """Return the map as lines of symbols (world.md, section 7), each ending in a newline.
+    """Return the map as lines of symbols (docs/world.md, section 7), each ending in a newline.
 
     Agents are drawn as `@` (team 0) or the number of their team, things without a symbol as `?`.
     """

@@ -9,7 +9,7 @@ from metta.grid.compile import Feature
 
 @dataclass(frozen=True)
 class TokenSpace:
-    """`uint8 [num_tokens, 3]` tokens of a grid world (world.md, section 5), with the tables that give them meaning."""
+    """`uint8 [num_tokens, 3]` tokens of a grid world (docs/world.md, section 5), with the tables that explain them."""
 
     num_tokens: int
     height: int

@@ -33,7 +33,7 @@ class _Condition(NamedTuple):
 
 
 class EvalStatsDB(SimulationStatsDB):
-    """Answers about the policies of a statistics file (interfaces.md, section 4).
+    """Answers about the policies of a statistics file.
 
     **How an average is made**: over all agent-episode pairs of the policy that recorded anything. A pair without the
     metric counts 0; episodes that were asked for but never finished are not there and do not count. Without samples the

@@ -208,7 +208,7 @@ def flat_actions(config: WorldConfig) -> tuple[tuple[str, ...], NDArray[np.int32
 
 
 def features_of(config: WorldConfig) -> tuple[Feature, ...]:
-    """Return the feature table (world.md, section 5); its order is that of the ids."""
+    """Return the feature table (docs/world.md, section 5); its order is that of the ids."""
     table: list[tuple[str, float]] = [
         ("type_id", 1),
         ("agent:group", 10),

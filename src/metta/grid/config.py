@@ -86,7 +86,7 @@ def _on() -> ActionConfig:
 
 
 class ActionsConfig(Config):
-    """The verbs in the order of the flat action list (world.md, section 3)."""
+    """The verbs in the order of the flat action list (docs/world.md, section 3)."""
 
     noop: ActionConfig = Field(default_factory=_on)
     move: ActionConfig = Field(default_factory=_on)
@@ -109,7 +109,7 @@ class WallConfig(Config):
 
 
 class ConverterConfig(Config):
-    """A machine that turns inputs into outputs (world.md, section 4). `max_...` -1: no limit."""
+    """A machine that turns inputs into outputs (docs/world.md, section 4). `max_...` -1: no limit."""
 
     type: Literal["converter"] = "converter"
     type_id: TypeId
@@ -134,7 +134,7 @@ ObjectConfig = Annotated[WallConfig | ConverterConfig | BoxConfig, Field(discrim
 
 
 class WorldConfig(Config):
-    """One world: its things, its rules and its map (world.md, section 1)."""
+    """One world: its things, its rules and its map (docs/world.md, section 1)."""
 
     resources: list[str] = Field(default_factory=lambda: list(DEFAULT_RESOURCES), max_length=64)
     num_agents: int = Field(24, ge=1, le=32_000)

@@ -1,4 +1,4 @@
-"""Observations: what each agent sees, as tokens (world.md, section 5).
+"""Observations: what each agent sees, as tokens (docs/world.md, section 5).
 
 Most of a tick is spent here. The cells of the window that hold something come as bits out of `occupancy`; a table
 turns the bits of six cells at once into the order of observation; then the ready-made tokens of each thing

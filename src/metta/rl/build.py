@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
+import math
 import platform
 import sys
 import time
@@ -17,7 +17,7 @@ import torch
 import metta
 from metta.agent import PolicyAgent, make_policy
 from metta.agent.artifact import write_whole
-from metta.agent.checkpoints import check_run_name, policy_path, remove_leftovers
+from metta.agent.checkpoints import check_run_name, policy_path, remove_leftovers, trainer_path
 from metta.envs import BatchedEnv, SingleTask, VecEnv
 from metta.errors import CheckpointError, ConfigError
 from metta.rl.config import TrainConfig, TrainerConfig
@@ -41,7 +41,7 @@ from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 from metta.rl.trainer import Trainer
 from metta.rl.trainer_state import TrainerState
 
-log = logging.getLogger(__name__)
+SIZES = ("batch_size", "minibatch_size", "num_worlds")
 
 
 def train(config: TrainConfig) -> int:
@@ -52,11 +52,13 @@ def train(config: TrainConfig) -> int:
     run = config.run or time.strftime("local.%Y%m%d.%H%M%S")
     check_run_name(run)
     run_dir = Path(config.data_dir) / run
+    manager = TinyCheckpointManager(run, config.data_dir)
     stop = StopHook()
-    trainer = build_trainer(config, run=run, stop=stop)  # writes nothing: a mistake in the world leaves no folder
+    # building writes nothing: a mistake in the world leaves no folder
+    trainer = build_trainer(config, run=run, stop=stop, sizes=shrunken_sizes(manager))
     with hold_run(run_dir):
         remove_leftovers(run_dir)
-        resumed = resume(trainer, TinyCheckpointManager(run, config.data_dir))
+        resumed = resume(trainer, manager)
         if resumed is not None and trainer.is_finished:
             print(
                 f"run {run} is finished: {trainer.state.agent_step:,} of {config.trainer.total_timesteps:,} steps in "
@@ -64,48 +66,68 @@ def train(config: TrainConfig) -> int:
                 file=sys.stderr,
             )
             return 0
-        write_config(config, run_dir / "config.json")
+        write_config(config.model_copy(update={"trainer": trainer.config}), run_dir / "config.json")
         trainer.train()
     print(f"{trainer.state.latest_checkpoint_uri}")
-    return stop.exit_code
+    if trainer.failed_hooks:
+        print(f"failed while training went on: {', '.join(sorted(trainer.failed_hooks))}", file=sys.stderr)
+    return stop.exit_code or (1 if trainer.failed_hooks else 0)
 
 
-def fit_batch(config: TrainerConfig, *, agents_per_world: int) -> tuple[TrainerConfig, int]:
+def fit_batch(
+    config: TrainerConfig, *, agents_per_world: int, fixed_worlds: int | None = None
+) -> tuple[TrainerConfig, int]:
     """Return the trainer's configuration with a batch that can be cut, and the number of worlds.
 
-    A run of fewer steps than a batch gets the smallest batch that works: one world, one segment an agent, one
-    minibatch. Raises ConfigError, with the nearest sizes that work, when the batch does not fit the agents.
+    A run of fewer steps than a batch gets the smallest batch that works: one world (`fixed_worlds` where their number
+    is given), one segment an agent, one minibatch. Raises ConfigError, with the nearest sizes that work, when the batch
+    does not fit the agents.
     """
     horizon = config.bptt_horizon
-    smallest = agents_per_world * horizon
+    smallest = (fixed_worlds or 1) * agents_per_world * horizon
     if config.total_timesteps < config.batch_size and config.batch_size > smallest:
         print(
             f"total_timesteps={config.total_timesteps} is below batch_size={config.batch_size}: "
-            f"the batch shrinks to {smallest} (one world of {agents_per_world} agents, {horizon} steps)",
+            f"the batch shrinks to {smallest} ({fixed_worlds or 1} x {agents_per_world} agents, {horizon} steps)",
             file=sys.stderr,
         )
-        sizes = {"batch_size": smallest, "minibatch_size": smallest, "num_worlds": 1}
-        return config.model_copy(update=sizes, deep=True), 1
-    worlds = config.num_worlds or max(1, config.batch_size // smallest)
-    unit = worlds * agents_per_world * horizon
+        sizes = {"batch_size": smallest, "minibatch_size": smallest, "num_worlds": fixed_worlds or 1}
+        return config.model_copy(update=sizes, deep=True), fixed_worlds or 1
+    unit = (fixed_worlds or config.num_worlds or 1) * agents_per_world * horizon
     if config.batch_size % unit:
-        below = config.batch_size // unit * unit
-        nearest = f"{below} and {below + unit}" if below else f"{unit}"
+        step = math.lcm(unit, config.minibatch_size)
+        below = config.batch_size // step * step
+        nearest = f"{below} and {below + step}" if below else f"{step}"
         raise ConfigError(
-            f"trainer.batch_size={config.batch_size} is not a multiple of {unit} = {worlds} worlds x "
-            f"{agents_per_world} agents x bptt_horizon {horizon}; the nearest that work: {nearest} "
-            f"(trainer.minibatch_size must divide it)"
+            f"trainer.batch_size={config.batch_size} cannot be cut into segments: it must be a multiple of {unit} "
+            f"({unit // agents_per_world // horizon} x {agents_per_world} agents x bptt_horizon {horizon}) and of "
+            f"minibatch_size={config.minibatch_size}; the nearest that work: {nearest}"
         )
+    worlds = fixed_worlds or config.num_worlds or config.batch_size // unit
     return config.model_copy(deep=True), worlds
 
 
+def shrunken_sizes(manager: TinyCheckpointManager) -> dict[str, int] | None:
+    """The sizes of a run whose batch was shrunk when it began: it goes on with them, however long it becomes."""
+    epoch = manager.latest_epoch()
+    if epoch is None:
+        return None
+    sizes: dict[str, int] | None = manager.load_trainer_state(epoch).get("shrunken_sizes")
+    return sizes
+
+
 def build_trainer(
-    config: TrainConfig, *, run: str, stop: StopHook | None = None, env: BatchedEnv | None = None
+    config: TrainConfig,
+    *,
+    run: str,
+    stop: StopHook | None = None,
+    env: BatchedEnv | None = None,
+    sizes: dict[str, int] | None = None,
 ) -> Trainer:
     """Build every part of a run; nothing has been played or written yet.
 
     `env` stands in for the worlds that the configuration describes (Gymnasium's, say); evaluation plays the latter, so
-    it must be off then.
+    it must be off then. `sizes` are those of the trainer's configuration that a resumed run began with.
     """
     # One by default: with two, on two cores, `fast` trained at 0.82 and `lstm` at 0.86 of the speed (LOG.md).
     threads = config.system.threads or 1
@@ -113,9 +135,15 @@ def build_trainer(
     seed = config.system.seed
     seed_everything(seed)
     device = choose_device(config.system.device)
-    trainer_config, num_worlds = fit_batch(
-        config.trainer, agents_per_world=env.agents_per_world if env else config.world.num_agents
-    )
+    asked = config.trainer.model_copy(update=sizes or {}, deep=True)
+    if sizes:
+        trainer_config, num_worlds = asked, sizes["num_worlds"]
+    else:
+        trainer_config, num_worlds = fit_batch(
+            asked,
+            agents_per_world=env.agents_per_world if env else config.world.num_agents,
+            fixed_worlds=env.num_worlds if env else None,
+        )
     if env is None:
         env = VecEnv(SingleTask(config.world, seed=seed), num_worlds=num_worlds, threads=threads, stagger=True)
     policy = make_policy(config.policy, env.space, seed=seed, action_names=env.action_names).to(device)
@@ -136,6 +164,8 @@ def build_trainer(
     rollout = Rollout(env, policy, experience, timer)
     rollout.begin()
     state = TrainerState(optimizer=optimizer, experience=experience, policy=policy, stats_tracker=tracker, timer=timer)
+    if trainer_config.batch_size != config.trainer.batch_size:
+        state.shrunken_sizes = {name: getattr(trainer_config, name) for name in SIZES}
     hooks = build_hooks(config, trainer_config, run=run, stop=stop, threads=threads)
     state.stateful = {
         "optimizer": optimizer,
@@ -194,14 +224,23 @@ def _user_hook(path: str) -> TrainerHook:
 def resume(trainer: Trainer, manager: TinyCheckpointManager) -> int | None:
     """Continue from the run's latest whole checkpoint; return its epoch, None if there is none.
 
-    Raises CheckpointError when the checkpoint belongs to another policy or another shape of training.
+    Raises CheckpointError when the checkpoint belongs to another policy or another shape of training, or when
+    checkpoints are there and none is whole.
     """
     epoch = manager.latest_epoch()
     if epoch is None:
+        _refuse_damaged(manager)
         return None
     saved, state = manager.load_trainer_state(epoch), trainer.state
     agent = manager.load_agent(epoch)
     _check_same_policy(agent, trainer.policy, where=f"{manager.run_dir} epoch {epoch}")
+    rows = len(saved["stateful"]["rollout"]["resets"])
+    if rows != trainer.experience.num_rows:
+        raise CheckpointError(
+            f"{manager.run_dir} was trained with {rows} agents at once, this configuration has "
+            f"{trainer.experience.num_rows}; give the trainer.batch_size, trainer.bptt_horizon and trainer.num_worlds of "
+            f"{manager.run_dir / 'config.json'}, or another run=<name>"
+        )
     trainer.policy.load_state_dict(agent.state_dict())
     state.epoch, state.agent_step = int(saved["epoch"]), int(saved["agent_step"])
     parts = saved["stateful"]
@@ -216,6 +255,16 @@ def resume(trainer: Trainer, manager: TinyCheckpointManager) -> int | None:
     state.latest_checkpoint_uri = str(policy_path(manager.run_dir, epoch))
     print(f"resuming {manager.run_name} from epoch {epoch}, {state.agent_step:,} agent steps", file=sys.stderr)
     return epoch
+
+
+def _refuse_damaged(manager: TinyCheckpointManager) -> None:
+    """Raise unless starting anew loses nothing: a policy whose pair was never finished does not count as saved."""
+    pairs = [epoch for epoch in manager.list_epochs() if trainer_path(manager.run_dir, epoch).exists()]
+    if pairs:
+        raise CheckpointError(
+            f"{manager.run_dir} has checkpoints of {len(pairs)} epochs, the last {pairs[-1]}, and none is whole "
+            f"(see the warnings); give another run=<name>, perhaps with one of its policies, or move the folder away"
+        )
 
 
 def _check_same_policy(saved: PolicyAgent, built: PolicyAgent, *, where: str) -> None:

@@ -21,7 +21,6 @@ class StatsTracker:
     def __init__(self, env: BatchedEnv) -> None:
         self.env = env
         self.rollout_stats: dict[str, list[float]] = {}
-        self.grad_stats: dict[str, float] = {}
         self.recent: dict[str, deque[float]] = {}
         self._heart = env.resource_names.index("heart") if "heart" in env.resource_names else None
 
@@ -51,7 +50,6 @@ class StatsTracker:
     def clear(self) -> None:
         """Forget this epoch's statistics."""
         self.rollout_stats = {}
-        self.grad_stats = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"recent": {name: list(window) for name, window in self.recent.items()}}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from metta.agent.artifact import load_policy, read_policy_file, read_state, save
 from metta.agent.checkpoints import (
     DATA_DIR,
     TRAINER_FORMAT,
+    check_pair,
     latest_epoch,
     list_epochs,
     notes_path,
@@ -38,6 +40,7 @@ class TinyCheckpointManager:
         self.run_name = run_name
         self.run_dir = run_directory(run_name, run_dir)
         self._metrics: dict[int, dict[str, float]] = {}
+        self._whole: dict[int, bool] = {}  # epochs whose files have been looked at, or written by this object
 
     def exists(self) -> bool:
         """Whether the run has a whole checkpoint."""
@@ -84,12 +87,13 @@ class TinyCheckpointManager:
         save_policy(
             path, agent, run=self.run_name, epoch=epoch, agent_step=agent_step, metrics=metrics, save_id=save_id
         )
-        summary = {"run": self.run_name, "epoch": epoch, "agent_step": agent_step, "scores": metrics}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        summary = {"run": self.run_name, "epoch": epoch, "agent_step": agent_step, "time": now, "scores": metrics}
         text = yaml.safe_dump(summary, sort_keys=False)
         write_whole(notes_path(self.run_dir, epoch), lambda file: file.write(text.encode()))
         contents = {"run": self.run_name, "epoch": epoch, "state": trainer_state}
         write_state(trainer_path(self.run_dir, epoch), contents, format=TRAINER_FORMAT, save_id=save_id)
-        self._metrics[epoch] = metrics
+        self._metrics[epoch], self._whole[epoch] = metrics, True
         return path
 
     def find_best_checkpoint(self, metric: str = "score") -> Path | None:
@@ -98,27 +102,37 @@ class TinyCheckpointManager:
         return None if best is None else policy_path(self.run_dir, best)
 
     def remove_old(self, *, keep: int) -> None:
-        """Remove all but the last `keep` epochs and the best by score; 0 keeps all. The last whole one always stays."""
-        epochs = self.list_epochs()
-        if keep == 0 or len(epochs) <= keep:
+        """Remove whole epochs but for the last `keep` and the best by score; 0 keeps all.
+
+        A damaged epoch is neither counted nor touched, so that it never drives out a good one.
+        """
+        whole = [epoch for epoch in self.list_epochs() if self._is_whole(epoch)]
+        if keep == 0 or len(whole) <= keep:
             return
-        kept = {*epochs[-keep:], self._best_epoch("score"), self._best_epoch("reward")}
-        for epoch in epochs:
+        kept = {*whole[-keep:], self._best_epoch("score"), self._best_epoch("reward")}
+        for epoch in whole:
             if epoch not in kept:
                 # the trainer's file first: an interruption leaves a policy without its pair, never a pair cut in half
                 trainer_path(self.run_dir, epoch).unlink(missing_ok=True)
                 notes_path(self.run_dir, epoch).unlink(missing_ok=True)
                 policy_path(self.run_dir, epoch).unlink(missing_ok=True)
 
+    def _is_whole(self, epoch: int) -> bool:
+        if epoch not in self._whole:
+            try:
+                check_pair(self.run_dir, epoch)
+            except CheckpointError as error:
+                log.warning("epoch %d is left as it is: %s", epoch, error)
+                self._whole[epoch] = False
+            else:
+                self._whole[epoch] = True
+        return self._whole[epoch]
+
     def _best_epoch(self, metric: str) -> int | None:
         scored = {}
-        for epoch in self.list_epochs():
+        for epoch in filter(self._is_whole, self.list_epochs()):
             if epoch not in self._metrics:
-                try:
-                    self._metrics[epoch] = read_policy_file(policy_path(self.run_dir, epoch))["metrics"]
-                except CheckpointError as error:
-                    log.warning("%s", error)
-                    self._metrics[epoch] = {}
+                self._metrics[epoch] = read_policy_file(policy_path(self.run_dir, epoch))["metrics"]
             if metric in self._metrics[epoch]:
                 scored[epoch] = self._metrics[epoch][metric]
         return max(scored, key=lambda epoch: (scored[epoch], epoch)) if scored else None

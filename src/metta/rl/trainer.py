@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from metta.agent import PolicyAgent
-from metta.errors import TrainingError
+from metta.errors import MettaError, TrainingError
 from metta.rl.config import TrainerConfig
 from metta.rl.experience import Experience, Minibatch
 from metta.rl.hooks.base_hook import TrainerHook
@@ -47,6 +47,7 @@ class Trainer:
         assert state.timer is not None and state.stats_tracker is not None
         self.timer: Stopwatch = state.timer
         self.tracker: StatsTracker = state.stats_tracker
+        self.failed_hooks: set[str] = set()  # names of hooks that failed at least once
 
     def train(self) -> None:
         """Train until `total_timesteps` or until something sets `state.stop_rollout`; at least one epoch."""
@@ -174,10 +175,16 @@ class Trainer:
     def _guard(self, hook: TrainerHook, call: Callable[[], None]) -> None:
         try:
             call()
+        except MettaError as error:
+            if hook.critical:
+                raise
+            self.failed_hooks.add(hook.name)
+            log.error("%s failed and training goes on: %s", hook.name, error)
         except Exception:
             if hook.critical:
                 raise
-            log.exception("hook %s failed; training goes on", hook.name)
+            self.failed_hooks.add(hook.name)
+            log.exception("%s failed and training goes on", hook.name)
 
     def _call_end(self, error: BaseException | None) -> None:
         for hook in self.hooks:

@@ -50,5 +50,6 @@ class TrainerState:
     latest_wandb_uri: str | None = None
     stats_tracker: StatsTracker | None = None
     timer: Stopwatch | None = None
+    shrunken_sizes: dict[str, int] | None = None  # of a batch that was made smaller to fit a short run
     metrics: dict[str, float] = field(default_factory=dict)  # this epoch's metrics, by the names of docs/metrics.md
     stateful: dict[str, Stateful] = field(default_factory=dict)  # everything that a checkpoint must hold

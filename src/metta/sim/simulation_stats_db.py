@@ -27,7 +27,7 @@ _EPISODE_TABLES = ("episode_attributes", "agent_groups", "agent_policies", "agen
 
 
 class SimulationStatsDB:
-    """Episodes and their metrics (interfaces.md, section 4; the tables are in `stats_schema.py`).
+    """Episodes and their metrics in a file that SQL can read (the tables are in `stats_schema.py`).
 
     `SimulationStatsDB()` is new, empty and private; `from_uri` opens what is there. Use it in a `with` block, or close
     it: what was written and not exported is gone then.

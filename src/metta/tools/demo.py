@@ -7,6 +7,7 @@ if __name__ == "__main__":
 
     become_command("demo")
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -36,6 +37,16 @@ class TwoMinutes(TrainerHook):
             state.stop_rollout = True
 
 
+def has_played_two_minutes(run_dir: Path) -> bool:
+    """Whether the run's last epoch ended past two minutes; it has been saved then."""
+    path = run_dir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    try:
+        return bool(lines) and json.loads(lines[-1])["metric/total_time"] >= SECONDS
+    except ValueError:  # a line that was cut off: the run was killed, and goes on
+        return False
+
+
 class DemoTool(Tool):
     """Trains for two minutes, evaluates beside random and scripted agents, and writes a report and a replay."""
 
@@ -51,10 +62,13 @@ class DemoTool(Tool):
         training.trainer.total_timesteps = min(training.trainer.total_timesteps, TOTAL_TIMESTEPS)
         training.evaluation.interval = 0
         training.hooks.user = [*training.hooks.user, f"{TwoMinutes.__module__}.{TwoMinutes.__qualname__}"]
-        print(f"training {self.run} for two minutes (Ctrl-C ends it early, and keeps it)", file=sys.stderr)
-        code = training.run_tool()
-        if code:
-            return code
+        if has_played_two_minutes(Path(self.data_dir) / self.run):
+            print(f"run {self.run} is finished: it has been trained for two minutes", file=sys.stderr)
+        else:
+            print(f"training {self.run} for two minutes (Ctrl-C ends it early, and keeps it)", file=sys.stderr)
+            code = training.run_tool()
+            if code:
+                return code
         system = SystemConfig(device=training.system.device, threads=training.system.threads)
         analysis = AnalyzeTool(run=self.run, data_dir=self.data_dir, episodes=self.episodes, system=system)
         report = analysis.report()

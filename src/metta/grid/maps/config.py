@@ -17,7 +17,7 @@ FixedSeed = Annotated[int | None, Field(ge=0, lt=2**63, description="given: ever
 
 
 class AsciiMapConfig(Config):
-    """A map drawn as text; symbols as in world.md, section 7, plus the user's own `legend`."""
+    """A map drawn as text; symbols as in docs/world.md, section 7, plus the user's own `legend`."""
 
     type: Literal["ascii"] = "ascii"
     text: str

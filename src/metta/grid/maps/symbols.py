@@ -1,4 +1,4 @@
-"""One symbol a thing, for maps drawn as text (world.md, section 7)."""
+"""One symbol a thing, for maps drawn as text (docs/world.md, section 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converters: starting, finishing, cooling down (world.md, section 4)."""
+"""Converters: starting, finishing, cooling down (docs/world.md, section 4)."""
 
 from __future__ import annotations
 

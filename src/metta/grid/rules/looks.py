@@ -32,7 +32,7 @@ from metta.grid.world import (
     State,
 )
 
-# Feature ids (world.md, section 5)
+# Feature ids (docs/world.md, section 5)
 FEATURE_TYPE_ID = 0
 FEATURE_GROUP = 1
 FEATURE_FROZEN = 2

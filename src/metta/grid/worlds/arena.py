@@ -1,4 +1,4 @@
-"""The arena: mines, generators, altars, and others who want the same (world.md, section 8)."""
+"""The arena: mines, generators, altars, and others who want the same (docs/world.md, section 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Navigation: one agent, walls, and altars that hold one heart each (world.md, section 8)."""
+"""Navigation: one agent, walls, and altars that hold one heart each (docs/world.md, section 8)."""
 
 from __future__ import annotations
 

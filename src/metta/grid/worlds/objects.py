@@ -1,4 +1,4 @@
-"""The standard objects of world.md, section 4."""
+"""The standard objects of docs/world.md, section 4."""
 
 from __future__ import annotations
 

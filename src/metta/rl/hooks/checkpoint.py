@@ -42,6 +42,7 @@ class CheckpointHook(TrainerHook):
         trainer_state = {
             "epoch": state.epoch,
             "agent_step": state.agent_step,
+            "shrunken_sizes": state.shrunken_sizes,
             "stateful": {name: part.state_dict() for name, part in state.stateful.items()},
         }
         path = self._manager.save_checkpoint(state.policy, state.epoch, trainer_state, metrics=scores)

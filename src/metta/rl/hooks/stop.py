@@ -34,6 +34,9 @@ class StopHook(TrainerHook):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.exit_code:
+            if sys.stderr.isatty():
+                sys.stderr.write("\x1b[?25h")  # the live display hides the cursor
+                sys.stderr.flush()
             os._exit(128 + number)
         self.exit_code = 128 + number
         print("stopping: this epoch is finished and saved; once more to stop at once", file=sys.stderr, flush=True)
