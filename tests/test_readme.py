@@ -16,7 +16,7 @@ BESIDE = {  # what is not a module
     "experiments/recipes/": "your own recipes; they win over the built-in ones",
     "benchmarks/": "what it costs: speed, kept as JSON with the commit",
     "tests/": "one folder a room, and the whole path through the real commands",
-    "docs/": "every metric explained, pictures",
+    "docs/": "the rules of the world, every metric explained, pictures",
     "Makefile": "demo, test, test-all, bench",
 }
 _WIDTH = 132

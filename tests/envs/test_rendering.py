@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from metta.envs import FixedTasks, Task, VecEnv
-from metta.envs.rendering import PIXELS, object_color, render_rgb, render_text
+from metta.envs.rendering import PIXELS, render_rgb, render_text
 from metta.grid import WorldConfig
 from metta.grid.config import AgentConfig, ConverterConfig, WallConfig
+from metta.grid.maps.colors import object_color
 from metta.grid.maps.config import AsciiMapConfig
 
 SCENE = """\

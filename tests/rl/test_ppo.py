@@ -90,7 +90,7 @@ def test_the_loss_and_its_metrics_are_those_written_out_in_numpy(config: PPOConf
     expected = reference(config, minibatch, output)
     assert 0 < expected["clipfrac"] < 1
     assert result.metrics.keys() == expected.keys() - {"loss"}
-    for name, value in {"loss": result.loss, **result.metrics}.items():
+    for name, value in {"loss": result.loss.detach(), **result.metrics}.items():
         np.testing.assert_allclose(float(value), expected[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
 

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 from numpy.typing import NDArray
 
 from metta.grid import CompiledWorld
+from metta.grid.maps.colors import FLOOR, FROZEN, object_color, team_color
 from metta.grid.maps.symbols import SYMBOL_OF, UNKNOWN_SYMBOL
 from metta.grid.world import (
     AGENT_FROZEN,
     AGENT_ORIENTATION,
     AGENT_TEAM,
     CELL_FIRST_OBJECT,
-    MARGIN,
     OBJECT_KIND,
-    WORLD_HEIGHT,
-    WORLD_WIDTH,
     State,
+    inner_cells,
 )
 
 PIXELS = 8  # a cell's side in the picture
-_FLOOR = (238, 234, 226)
-_TEAMS = ((214, 48, 49), (41, 98, 196), (39, 148, 84), (222, 178, 30), (130, 72, 176), (230, 126, 34))
-_FROZEN = (150, 210, 235)
-_OBJECTS = {
-    "wall": (84, 78, 74),
-    "block": (132, 118, 104),
-    "mine_red": (168, 92, 84),
-    "mine_blue": (88, 108, 160),
-    "mine_green": (92, 142, 100),
-    "generator_red": (226, 122, 98),
-    "generator_blue": (112, 150, 220),
-    "generator_green": (122, 196, 128),
-    "altar": (224, 88, 150),
-    "armory": (110, 124, 140),
-    "lasery": (200, 60, 200),
-    "box": (180, 140, 84),
-}
 _FACINGS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))  # row, column
 
 
@@ -59,8 +39,8 @@ def render_rgb(compiled: CompiledWorld, state: State, world: int) -> NDArray[np.
     """Return the map as a picture, uint8 [H * PIXELS, W * PIXELS, 3]; a dark edge shows where an agent faces."""
     inner = inner_cells(state, world)
     colors = np.empty((*inner.shape, 3), np.uint8)
-    colors[:] = _FLOOR
-    kinds = np.array([object_color(name) for name in compiled.object_names] or [_FLOOR], np.uint8)
+    colors[:] = FLOOR
+    kinds = np.array([object_color(name) for name in compiled.object_names] or [FLOOR], np.uint8)
     walls = (inner > 0) & (inner < CELL_FIRST_OBJECT)
     colors[walls] = kinds[inner[walls] - 1]
     things = inner >= CELL_FIRST_OBJECT
@@ -71,21 +51,6 @@ def render_rgb(compiled: CompiledWorld, state: State, world: int) -> NDArray[np.
         top, left = row * PIXELS, column * PIXELS
         _draw_agent(picture[top : top + PIXELS, left : left + PIXELS], agent)
     return picture
-
-
-def inner_cells(state: State, world: int) -> NDArray[np.int16]:
-    """Return a view of a world's own cells, int16 [H, W], without margin and padding."""
-    height, width = state.worlds[world, WORLD_HEIGHT], state.worlds[world, WORLD_WIDTH]
-    return state.cells[world, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
-
-
-def object_color(name: str) -> tuple[int, int, int]:
-    """Return the colour of a kind of object; a name that has none gets one of its own, always the same."""
-    known = _OBJECTS.get(name)
-    if known is not None:
-        return known
-    code = zlib.crc32(name.encode())
-    return 64 + code % 160, 64 + (code >> 8) % 160, 64 + (code >> 16) % 160
 
 
 def _symbol(code: int, objects: list[str], state: State, world: int) -> str:
@@ -100,7 +65,7 @@ def _symbol(code: int, objects: list[str], state: State, world: int) -> str:
 
 
 def _draw_agent(cell: NDArray[np.uint8], agent: NDArray[np.int32]) -> None:
-    cell[1:-1, 1:-1] = _FROZEN if agent[AGENT_FROZEN] else _TEAMS[agent[AGENT_TEAM] % len(_TEAMS)]
+    cell[1:-1, 1:-1] = FROZEN if agent[AGENT_FROZEN] else team_color(int(agent[AGENT_TEAM]))
     edge = {-1: slice(0, 2), 0: slice(2, PIXELS - 2), 1: slice(PIXELS - 2, PIXELS)}
     row, column = _FACINGS[agent[AGENT_ORIENTATION]]
     cell[edge[row], edge[column]] = (30, 30, 30)

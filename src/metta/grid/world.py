@@ -147,3 +147,9 @@ def allocate_state(sizes: Sizes, num_worlds: int) -> State:
 
 OBJECT_STAT_EVENTS = 6  # columns of `object_stats` after the resources' (stats.py)
 WORLD_STAT_TOKENS = 3  # columns of `world_stats` before the objects' (stats.py)
+
+
+def inner_cells(state: State, world: int) -> NDArray[np.int16]:
+    """Return a view of a world's own cells, int16 [H, W], without margin and padding."""
+    height, width = state.worlds[world, WORLD_HEIGHT], state.worlds[world, WORLD_WIDTH]
+    return state.cells[world, MARGIN : MARGIN + height, MARGIN : MARGIN + width]

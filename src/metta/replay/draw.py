@@ -25,12 +25,11 @@ from metta.grid.world import (
     OBJECT_PHASE,
     OBJECT_POSITION,
     PHASE_IDLE,
-    WORLD_HEIGHT,
     WORLD_NUM_OBJECTS,
     WORLD_STEP,
     WORLD_STRIDE,
-    WORLD_WIDTH,
     State,
+    inner_cells,
 )
 from metta.replay.format import NOWHERE, Replay, is_series
 
@@ -233,12 +232,6 @@ def frame_of_world(
             )
         )
     return frame
-
-
-def inner_cells(state: State, world: int) -> NDArray[np.int16]:
-    """Return a view of a world's own cells, int16 [H, W], without margin and padding."""
-    height, width = int(state.worlds[world, WORLD_HEIGHT]), int(state.worlds[world, WORLD_WIDTH])
-    return state.cells[world, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
 
 def agent_symbol(team: int) -> str:

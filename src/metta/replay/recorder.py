@@ -38,8 +38,8 @@ from metta.grid.world import (
     WORLD_STEP,
     WORLD_STRIDE,
     State,
+    inner_cells,
 )
-from metta.replay.draw import inner_cells
 from metta.replay.format import NOWHERE, VERSION, Replay
 
 _NO_LIMIT = 255  # what `output_limit` says of a converter without one; inventories are bytes

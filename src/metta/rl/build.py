@@ -238,8 +238,8 @@ def resume(trainer: Trainer, manager: TinyCheckpointManager) -> int | None:
     if rows != trainer.experience.num_rows:
         raise CheckpointError(
             f"{manager.run_dir} was trained with {rows} agents at once, this configuration has "
-            f"{trainer.experience.num_rows}; give the trainer.batch_size, trainer.bptt_horizon and trainer.num_worlds of "
-            f"{manager.run_dir / 'config.json'}, or another run=<name>"
+            f"{trainer.experience.num_rows}; give the trainer.batch_size, trainer.bptt_horizon and trainer.num_worlds "
+            f"of {manager.run_dir / 'config.json'}, or another run=<name>"
         )
     trainer.policy.load_state_dict(agent.state_dict())
     state.epoch, state.agent_step = int(saved["epoch"]), int(saved["agent_step"])

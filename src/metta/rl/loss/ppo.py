@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PPOConfig(LossConfig):
-    """Schulman et al. 2017; LOG.md measures what the defaults reach."""
+    """Schulman et al. 2017; LOG.md has the search behind the defaults."""
 
     clip_coef: float = Field(0.2, gt=0)
     value_coef: float = Field(0.5, ge=0)
