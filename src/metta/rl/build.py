@@ -20,6 +20,7 @@ from metta.agent.artifact import write_whole
 from metta.agent.checkpoints import check_run_name, policy_path, remove_leftovers, trainer_path
 from metta.envs import BatchedEnv, SingleTask, VecEnv
 from metta.errors import CheckpointError, ConfigError
+from metta.grid import compile_world
 from metta.rl.config import TrainConfig, TrainerConfig
 from metta.rl.experience import Experience
 from metta.rl.hooks.base_hook import TrainerHook
@@ -135,6 +136,8 @@ def build_trainer(
     seed = config.system.seed
     seed_everything(seed)
     device = choose_device(config.system.device)
+    if env is None:
+        compile_world(config.world)  # its mistakes are told first: sizes depend on the world
     asked = config.trainer.model_copy(update=sizes or {}, deep=True)
     if sizes:
         trainer_config, num_worlds = asked, sizes["num_worlds"]
@@ -214,7 +217,7 @@ def _user_hook(path: str) -> TrainerHook:
     module, _, name = path.rpartition(".")
     try:
         hook = getattr(importlib.import_module(module), name)()
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"hooks.user: {path!r} cannot be loaded ({error}); allowed: package.module.Class") from error
     if not isinstance(hook, TrainerHook):
         raise ConfigError(f"hooks.user: {path!r} is not a metta.rl.TrainerHook")

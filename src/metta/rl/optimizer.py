@@ -34,7 +34,11 @@ def build_optimizer(config: OptimizerConfig, policy: torch.nn.Module) -> torch.o
     )
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+def apply_settings(config: OptimizerConfig, optimizer: torch.optim.Optimizer) -> None:
+    """Let the configuration's numbers hold from the next step on; a loaded optimizer brings those it was saved with."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = config.learning_rate
+        group["betas"] = (config.beta1, config.beta2)
+        group["eps"] = config.eps
+        group["weight_decay"] = config.weight_decay
+        group["decoupled_weight_decay"] = config.type == "adamw"

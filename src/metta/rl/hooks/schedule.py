@@ -8,7 +8,7 @@ from metta.config import Config
 from metta.errors import ConfigError, nearest
 from metta.rl.config import TrainerConfig
 from metta.rl.hooks.base_hook import TrainerHook
-from metta.rl.optimizer import set_learning_rate
+from metta.rl.optimizer import apply_settings
 from metta.rl.schedule import scheduled
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ScheduleHook(TrainerHook):
             # past validation on purpose: a schedule may end at 0 where a setting must begin above it
             holder.__dict__[name] = scheduled(self._config.schedules[path], initial, progress)
         if state.optimizer is not None:
-            set_learning_rate(state.optimizer, self._config.optimizer.learning_rate)
+            apply_settings(self._config.optimizer, state.optimizer)
 
 
 def _holder(config: TrainerConfig, path: str) -> tuple[Config, str]:
@@ -64,6 +64,6 @@ def _holder(config: TrainerConfig, path: str) -> tuple[Config, str]:
 def _read(config: TrainerConfig, path: str) -> float:
     holder, name = _holder(config, path)
     value = getattr(holder, name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"trainer.schedules: {path!r} is {value!r}, not a number that a schedule could change")
-    return float(value)
+    if not isinstance(value, float):  # sizes and counts are whole numbers, and most are read once
+        raise ConfigError(f"trainer.schedules: {path!r} is {value!r}, not a real number that a schedule could change")
+    return value
