@@ -81,9 +81,7 @@ class CheckpointConfig(Config):
     """When to save, and what to keep."""
 
     interval: int = Field(200, ge=1, description="epochs between checkpoints; the last epoch is always saved")
-    keep: int = Field(
-        5, ge=0, description="the latest to keep, beside the best by score and by reward; 0: all"
-    )
+    keep: int = Field(5, ge=0, description="the latest to keep, beside the best by score and by reward; 0: all")
 
 
 class WandbConfig(Config):
