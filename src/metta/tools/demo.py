@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from metta.rl import TrainerState
 
 SECONDS = 120.0
-TOTAL_TIMESTEPS = 25_000_000  # rates are annealed over it: what one core plays in less than two minutes
+TOTAL_TIMESTEPS = 36_000_000  # rates are annealed over it: what one free core plays in less than two minutes
 
 
 class TwoMinutes(TrainerHook):
