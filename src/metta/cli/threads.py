@@ -29,5 +29,5 @@ def set_threads(asked: str | None) -> None:
         if is_asked or name not in os.environ:
             os.environ[name] = threads
     # OpenMP's threads sleep while they wait. By default they spin, and where another process wants the same cores
-    # training then became 50 times slower (two threads on two busy cores: 5 k instead of 300 k agent steps a second).
+    # training once fell to 5 k agent steps a second on two threads (LOG.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -130,7 +130,7 @@ def build_trainer(
     `env` stands in for the worlds that the configuration describes (Gymnasium's, say); evaluation plays the latter, so
     it must be off then. `sizes` are those of the trainer's configuration that a resumed run began with.
     """
-    # One by default: with two, on two cores, `fast` trained at 0.82 and `lstm` at 0.86 of the speed (LOG.md).
+    # One by default: with two, on two cores, `lstm` was slower and `fast` not clearly faster (LOG.md).
     threads = config.system.threads or 1
     torch.set_num_threads(threads)
     seed = config.system.seed

@@ -62,7 +62,7 @@ class Experience:
         self.device = device
         self.prepared = prepared  # decoded observations of steps 0..T [T+1, N], on the device
         # What is decoded while acting need not be kept raw: one slot is then written again and again, and stays in the
-        # processor's cache (stepping the easy arena takes half as long as into a slot for every step).
+        # processor's cache (LOG.md).
         slots = 1 if prepared is not None else num_steps + 1
         self.observations = torch.zeros((slots, num_rows, *observation_shape), dtype=observation_dtype)
         # tokens in use; at first all are, so that the first writing empties what lies behind its own

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -170,7 +171,7 @@ class Trainer:
 
     def _call_hooks(self, moment: str) -> None:
         for hook in self.hooks:
-            self._guard(hook, lambda hook=hook: getattr(hook, moment)(self.state))  # type: ignore[misc]
+            self._guard(hook, partial(getattr(hook, moment), self.state))
 
     def _guard(self, hook: TrainerHook, call: Callable[[], None]) -> None:
         try:
@@ -188,6 +189,6 @@ class Trainer:
 
     def _call_end(self, error: BaseException | None) -> None:
         for hook in self.hooks:
-            self._guard(hook, lambda hook=hook: hook.on_training_end(self.state, error))  # type: ignore[misc]
+            self._guard(hook, partial(hook.on_training_end, self.state, error))
         for loss in self.losses.values():
             loss.on_training_end(self.state, error)
