@@ -30,8 +30,7 @@ from metta.rl.hooks.evaluation import EvaluationHook
 from metta.rl.hooks.metrics import MetricsHook
 from metta.rl.hooks.schedule import ScheduleHook
 from metta.rl.hooks.stop import StopHook
-from metta.rl.loss.base_loss import BaseLoss
-from metta.rl.loss.ppo import PPOLoss
+from metta.rl.loss.table import build_losses
 from metta.rl.optimizer import build_optimizer
 from metta.rl.random_state import RandomState, seed_everything
 from metta.rl.rollout import Rollout
@@ -150,7 +149,7 @@ def build_trainer(
     if env is None:
         env = VecEnv(SingleTask(config.world, seed=seed), num_worlds=num_worlds, threads=threads, stagger=True)
     policy = make_policy(config.policy, env.space, seed=seed, action_names=env.action_names).to(device)
-    losses: dict[str, BaseLoss] = {"ppo": PPOLoss(trainer_config.losses.ppo)}
+    losses = build_losses(trainer_config.losses)
     num_steps = trainer_config.batch_size // env.num_agents
     experience = Experience(
         num_rows=env.num_agents,

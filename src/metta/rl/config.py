@@ -10,7 +10,7 @@ from metta.agent import FastConfig, PolicyChoice
 from metta.config import Config
 from metta.grid import WorldConfig
 from metta.grid.worlds import easy_arena
-from metta.rl.loss.ppo import PPOConfig
+from metta.rl.loss.table import LossesConfig
 from metta.rl.optimizer import OptimizerConfig
 from metta.rl.schedule import ScheduleConfig
 
@@ -21,12 +21,6 @@ class SystemConfig(Config):
     seed: int = Field(1, ge=0, lt=2**31, description="of maps, episodes, initial weights and minibatches")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:<n>; auto takes a GPU if there is one")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as pay off at these sizes, which is one")
-
-
-class LossesConfig(Config):
-    """The losses of a run, summed; one field a loss."""
-
-    ppo: PPOConfig = Field(default_factory=PPOConfig)
 
 
 def _default_schedules() -> dict[str, ScheduleConfig]:
