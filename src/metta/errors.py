@@ -49,6 +49,14 @@ class SuiteError(ConfigError):
     """An evaluation suite or simulation that does not exist or is named twice."""
 
 
+class RankError(MettaError):
+    """Another process of the same training has ended, or cannot be reached."""
+
+
+class WandbError(MettaError):
+    """Weights & Biases cannot be used: the library or a login is missing, or the service does not answer."""
+
+
 class TrainingError(MettaError):
     """Training cannot go on: a loss became NaN, the disk is full."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-import types
 from pathlib import Path
 
 import fsspec
@@ -192,30 +190,3 @@ def test_a_remote_scheme_without_its_extra_says_what_to_install(monkeypatch: pyt
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
     with pytest.raises(CheckpointError, match=r"s3fs.*metta\[cloud\]"):
         load_policy_from_uri("s3://bucket/my_run/checkpoints/agent_epoch_1.pt")
-
-
-def test_wandb_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(CheckpointError, match=r"metta\[wandb\]"):
-        load_policy_from_uri("wandb://project/my_run:v3")
-
-
-def test_a_wandb_artifact_is_downloaded(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    class Artifact:
-        def download(self, root: str) -> str:
-            shutil.copy(ck.policy_path(run_dir, 2), Path(root) / "model.pt")
-            return root
-
-    class Api:
-        def artifact(self, name: str) -> Artifact:
-            asked.append(name)
-            return Artifact()
-
-    module = types.ModuleType("wandb")
-    module.Api = Api  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "wandb", module)
-    actors = [load_policy_from_uri(uri) for uri in ("wandb://p/my_run:v3", "wandb://p/my_run:4", "wandb://e/p/my_run")]
-    assert [(actor.key, actor.version) for actor in actors] == [("my_run", 3), ("my_run", 4), ("my_run", 0)]
-    assert asked == ["p/my_run:v3", "p/my_run:v4", "e/p/my_run:latest"]

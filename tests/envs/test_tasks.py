@@ -7,7 +7,7 @@ from metta.grid import WorldConfig
 
 
 def test_single_task_gives_every_place_and_episode_a_seed_of_its_own() -> None:
-    sources = [SingleTask(WorldConfig(), seed=seed, worker=worker) for seed in (0, 1) for worker in (0, 1)]
+    sources = [SingleTask(WorldConfig(), seed=seed, first_world=first) for seed in (0, 1) for first in (0, 10)]
     seeds = [source.next_task(w, e).seed for source in sources for w in range(10) for e in range(10)]
     assert len(set(seeds)) == 400 and min(seeds) >= 0 and max(seeds) < 2**63
     assert sources[0].next_task(3, 4).seed == seeds[34]
@@ -23,7 +23,7 @@ def test_single_task_keeps_its_world_as_it_was_given() -> None:
 
 
 def test_single_task_goes_on_with_the_seeds_of_the_run_that_was_saved() -> None:
-    source, other = SingleTask(WorldConfig(), seed=3, worker=2), SingleTask(WorldConfig(), seed=4)
+    source, other = SingleTask(WorldConfig(), seed=3, first_world=2), SingleTask(WorldConfig(), seed=4)
     other.load_state_dict(source.state_dict())
     assert other.next_task(5, 6).seed == source.next_task(5, 6).seed
 

@@ -37,7 +37,7 @@ def random_inputs(seed: int) -> tuple[Minibatch, SequenceOutput]:
         returns=normal(*SHAPE),
         extra={},
     )
-    return minibatch, SequenceOutput(logits.requires_grad_(), normal(*SHAPE).requires_grad_())
+    return minibatch, SequenceOutput(logits.requires_grad_(), normal(*SHAPE).requires_grad_(), normal(*SHAPE, 4))
 
 
 def reference(config: PPOConfig, minibatch: Minibatch, output: SequenceOutput) -> dict[str, float]:
@@ -97,7 +97,7 @@ def test_the_loss_and_its_metrics_are_those_written_out_in_numpy(config: PPOConf
 def test_the_gradients_are_finite_and_reach_logits_and_values() -> None:
     minibatch, output = random_inputs(0)
     PPOLoss(PPOConfig(value_clip_coef=0.3)).run_train(TrainerState(), minibatch, output).loss.backward()  # type: ignore[no-untyped-call]
-    for tensor in output:
+    for tensor in (output.logits, output.values):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
         assert tensor.grad.any()
@@ -128,6 +128,33 @@ def test_a_divergence_above_the_target_ends_the_epochs_updates() -> None:
         state = TrainerState()
         PPOLoss(PPOConfig(target_kl=target)).run_train(state, minibatch, output)
         assert state.stop_update_epoch is stops, target
+
+
+def test_steps_that_a_loss_chose_have_no_part_in_the_loss_nor_in_its_metrics() -> None:
+    minibatch, output = random_inputs(0)
+    own = torch.zeros(SHAPE, dtype=torch.bool)
+    own[:2] = True
+    kept = Minibatch(**{name: getattr(minibatch, name) for name in Minibatch.__dataclass_fields__})
+    minibatch.is_own = own
+    for buffer in (minibatch.log_probs, minibatch.advantages, minibatch.returns):
+        buffer[~own] = -2000.0  # the ratio there overflows
+    masked = PPOLoss(PPOConfig()).run_train(TrainerState(), minibatch, output)
+    masked.loss.backward()  # type: ignore[no-untyped-call]
+    for tensor in (output.logits, output.values):
+        assert tensor.grad is not None
+        assert tensor.grad[own].any() and not tensor.grad[~own].any()
+    for name in ("actions", "log_probs", "values", "advantages", "returns"):
+        setattr(kept, name, getattr(kept, name)[:2])
+    alone = PPOLoss(PPOConfig()).run_train(TrainerState(), kept, SequenceOutput(*(part[:2] for part in output)))
+    for name, value in {"loss": masked.loss, **masked.metrics}.items():
+        torch.testing.assert_close(value, {"loss": alone.loss, **alone.metrics}[name], msg=name)
+
+
+def test_a_minibatch_without_any_step_of_the_policy_teaches_nothing() -> None:
+    minibatch, output = random_inputs(0)
+    minibatch.is_own = torch.zeros(SHAPE, dtype=torch.bool)
+    result = PPOLoss(PPOConfig()).run_train(TrainerState(), minibatch, output)
+    assert float(result.loss.detach()) == 0.0
 
 
 @pytest.mark.parametrize(

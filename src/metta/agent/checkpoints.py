@@ -17,6 +17,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from metta.agent.artifact import read_policy_file, read_state
+from metta.agent.wandb_policies import fetch_wandb_policy
 from metta.errors import CheckpointError, RunError, nearest
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class ResolvedPolicy:
 
     uri: str  # in full: a directory's latest is spelled out
     kind: Literal["file", "remote", "wandb", "mock"]
-    path: Path | None  # kind "file" only
+    path: Path | None  # kinds "file" and "wandb" only
     policy_key: str  # the run; of other files their stem, of mocks their name
     policy_version: int  # the epoch; 0 where there is none
 
@@ -150,7 +151,7 @@ def key_and_version(path: Path | str) -> tuple[str, int]:
 def resolve_policy_uri(uri: str, *, data_dir: Path | str = DATA_DIR) -> ResolvedPolicy:
     """Find the policy that `uri` names.
 
-    A path, `file://`, `s3://`, `gs://`, `hf://`, `wandb://<project>/<artifact>:<version>`,
+    A path, `file://`, `s3://`, `gs://`, `hf://`, `wandb://<project>/<artifact>:<version>` (which is fetched),
     `mock://random|noop|scripted`, a run directory (its latest), `<run>:<epoch>` or a run's name in `data_dir`.
 
     Raises:
@@ -166,7 +167,7 @@ def resolve_policy_uri(uri: str, *, data_dir: Path | str = DATA_DIR) -> Resolved
             raise CheckpointError(f"no mock policy {rest!r}{nearest(rest, MOCKS)}; there are {', '.join(MOCKS)}")
         return ResolvedPolicy(uri, "mock", None, rest, 0)
     if scheme == "wandb":
-        return _resolve_wandb(uri, rest)
+        return _resolve_wandb(uri)
     if scheme in REMOTE_SCHEMES:
         return _resolve_remote(uri)
     raise CheckpointError(
@@ -182,14 +183,12 @@ def local_policy_file(policy: ResolvedPolicy) -> Iterator[Path]:
     Raises:
         CheckpointError: it cannot be fetched, or what fetching needs is not installed.
     """
-    if policy.kind == "file":
-        assert policy.path is not None
+    if policy.path is not None:
         yield policy.path
         return
-    assert policy.kind != "mock"
+    assert policy.kind == "remote"
     with tempfile.TemporaryDirectory(prefix="metta-policy-") as folder:
-        fetch = _fetch_remote if policy.kind == "remote" else _fetch_wandb
-        yield fetch(policy.uri, Path(folder))
+        yield _fetch_remote(policy.uri, Path(folder))
 
 
 def _resolve_local(text: str, *, data_dir: Path | str) -> ResolvedPolicy:
@@ -257,27 +256,9 @@ def _fetch_remote(uri: str, folder: Path) -> Path:
     return target
 
 
-def _resolve_wandb(uri: str, rest: str) -> ResolvedPolicy:
-    """`<project>/<artifact>:<version>` or `<entity>/<project>/<artifact>:<version>`; no version means the latest."""
-    match = re.fullmatch(r"(?:[^/:]+/){1,2}([^/:]+)(?::(latest|v?(\d+)))?", rest)
-    if match is None:
-        raise CheckpointError(f"{uri} is not of the form wandb://<project>/<artifact>:<version>")
-    return ResolvedPolicy(uri, "wandb", None, match[1], int(match[3] or 0))
-
-
-def _fetch_wandb(uri: str, folder: Path) -> Path:
-    try:
-        import wandb
-    except ImportError as error:
-        raise CheckpointError(f"{uri} needs Weights & Biases: install the extra `metta[wandb]`") from error
-    name = uri.removeprefix("wandb://")
-    name = name if ":" in name else f"{name}:latest"
-    name = re.sub(r":(\d+)$", r":v\1", name)
-    try:
-        wandb.Api().artifact(name).download(root=str(folder))
-    except Exception as error:  # wandb's own errors have no common base
-        raise CheckpointError(f"cannot fetch {uri}: {error}") from error
-    files = sorted(folder.rglob("*.pt"))
-    if len(files) != 1:
-        raise CheckpointError(f"{uri} holds {len(files)} .pt files; a policy artifact holds one")
-    return files[0]
+def _resolve_wandb(uri: str) -> ResolvedPolicy:
+    """An artifact's version is not the epoch: run and epoch are those that the policy file itself gives."""
+    fetched = fetch_wandb_policy(uri)
+    policy = read_policy_file(fetched.path)
+    run = check_run_name(str(policy["run"]))  # it becomes part of file names, and the file may be a stranger's
+    return ResolvedPolicy(str(fetched.uri), "wandb", fetched.path, run, int(policy["epoch"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,37 @@ from metta.errors import PolicyMismatchError
 Rows = NDArray[np.int64]
 
 
-class RandomActor:
+class MockActor(Protocol):
+    """An actor (see `actors.Actor`) that can also be saved between two ticks."""
+
+    key: str
+    version: int
+
+    def reset(self, env: BatchedEnv) -> None:
+        """Forget everything."""
+
+    def act(self, env: BatchedEnv, rows: Rows | None = None) -> NDArray[np.int32]:
+        """Return the actions of the agents in `rows`; of all without it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it remembers, as plain data."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with it, after `reset`."""
+
+
+class Memoryless:
+    """For actors that look at the present alone."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to go on with."""
+
+
+class RandomActor(Memoryless):
     """Every action as likely as any other."""
 
     key = "random"
@@ -30,7 +60,7 @@ class RandomActor:
         return actions if rows is None else actions[rows]
 
 
-class NoopActor:
+class NoopActor(Memoryless):
     """Does nothing."""
 
     key = "noop"
@@ -71,8 +101,17 @@ class ScriptedActor:
         actions: NDArray[np.int32] = self._scripted.act(env)
         return actions if rows is None else actions[rows]
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the maps that its agents have in mind."""
+        return {"is_first": self._is_first, "scripted": self._scripted.state_dict()}
 
-MOCK_ACTORS: dict[str, type[RandomActor] | type[NoopActor] | type[ScriptedActor]] = {
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with them."""
+        self._is_first = bool(state["is_first"])
+        self._scripted.load_state_dict(state["scripted"])
+
+
+MOCK_ACTORS: dict[str, type[MockActor]] = {
     "random": RandomActor,
     "noop": NoopActor,
     "scripted": ScriptedActor,

@@ -50,6 +50,7 @@ class SequenceOutput(NamedTuple):
 
     logits: Tensor  # float32 [B, T, num_actions]
     values: Tensor  # float32 [B, T]
+    hidden: Tensor  # float32 [B, T, D], the core's output, from which both heads read
 
 
 class PolicyConfig(Config):
@@ -130,7 +131,8 @@ class PolicyAgent(nn.Module):
             reset: bool [B, T].
         """
         encoded = self.encoder(observations, self.connection.luts)
-        return SequenceOutput(*self._heads(self.core_sequence(encoded, state, reset)))
+        hidden = self.core_sequence(encoded, state, reset)
+        return SequenceOutput(*self._heads(hidden), hidden)
 
     def prepare(self, observations: Tensor, *, out: DecodedTokens | None = None) -> Observations:
         """Do once what every `step` and `sequence` over these observations would repeat: tokens are decoded.
@@ -177,6 +179,11 @@ class PolicyAgent(nn.Module):
     def num_actions(self) -> int:
         """Actions of the connected world: the last axis of the logits."""
         return len(self.connection.action_names)
+
+    @property
+    def core_width(self) -> int:
+        """D, the width of the core's output."""
+        return self.policy_head.in_features
 
     @property
     def features(self) -> tuple[Feature, ...]:

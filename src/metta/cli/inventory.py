@@ -14,8 +14,9 @@ from typing import Any
 
 import metta
 from metta.cli.arguments import Arguments, sort_arguments, unknown_flag
+from metta.cli.heartbeat import Life, heartbeats
 from metta.cli.lookup import list_recipes
-from metta.cli.threads import available_cores
+from metta.cores import available_cores
 from metta.errors import ConfigError, RunError, nearest
 
 MOCKS = ("mock://random", "mock://noop", "mock://scripted")
@@ -126,7 +127,7 @@ def _progress(run: dict[str, Any]) -> str:
 
 
 def _status(arguments: Arguments, data_dir: Path) -> int:
-    runs = list_runs(data_dir)
+    runs, lives = list_runs(data_dir), heartbeats(data_dir)
     machine = {
         "metta": metta.__version__,
         "python": platform.python_version(),
@@ -135,11 +136,19 @@ def _status(arguments: Arguments, data_dir: Path) -> int:
         "data_dir": str(data_dir),
     }
     if "json" in arguments.flags:
-        print(json.dumps({**machine, "runs": runs}, indent=2))
+        alive = {name: life._asdict() for name, life in lives.items()}
+        print(json.dumps({**machine, "runs": runs, "heartbeats": alive}, indent=2))
         return 0
     print(_table([(name, str(value)) for name, value in machine.items()]))
-    print(f"\nruns\n{_table([(run['run'], f'''epoch {run['epoch']}, {_progress(run)}''') for run in runs])}")
+    known = {run["run"]: f"epoch {run['epoch']}, {_progress(run)}" for run in runs}
+    names = sorted({*known, *lives})  # a run that has not saved yet is alive already
+    rows = [(name, _described(known.get(name, "no checkpoint"), lives.get(name))) for name in names]
+    print(f"\nruns\n{_table(rows)}")
     return 0
+
+
+def _described(progress: str, life: Life | None) -> str:
+    return progress if life is None else f"{progress}; {life.text}"
 
 
 def _open(arguments: Arguments, data_dir: Path) -> int:

@@ -60,28 +60,32 @@ class TaskSource(Protocol):
 
 
 class SingleTask:
-    """One world for ever, every episode from a seed of its own: (run seed, worker, world, episode)."""
+    """One world for ever, every episode from a seed of its own: (run seed, world, episode).
 
-    def __init__(self, config: WorldConfig, *, seed: int, worker: int = 0, label: str = "") -> None:
+    Processes that train together count their worlds on from each other: `first_world` is the number of this one's
+    first, so the games are those of one process with all the worlds.
+    """
+
+    def __init__(self, config: WorldConfig, *, seed: int, first_world: int = 0, label: str = "") -> None:
         self.config = config.model_copy(deep=True)  # a later change by the caller is not seen by half of the worlds
         self.seed = seed
-        self.worker = worker
+        self.first_world = first_world
         self.label = label
 
     def next_task(self, world: int, episode: int) -> Task:
         """Return the same world with the seed of this place and episode."""
-        return Task(self.config, int(episode_seed(self.seed, self.worker, world, episode)), self.label)
+        return Task(self.config, int(episode_seed(self.seed, 0, self.first_world + world, episode)), self.label)
 
     def on_episode_end(self, end: EpisodeEnd) -> None:
         """Learn nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what seeds are derived from; the number of each world's episode is kept by the environment."""
-        return {"seed": self.seed, "worker": self.worker}
+        return {"seed": self.seed, "first_world": self.first_world}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the seeds of the run that was saved."""
-        self.seed, self.worker = int(state["seed"]), int(state["worker"])
+        self.seed, self.first_world = int(state["seed"]), int(state["first_world"])
 
 
 class FixedTasks:

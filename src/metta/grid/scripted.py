@@ -7,7 +7,7 @@ lies about. Both are one planner (foraging.py) with other weights. They never fi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,12 @@ class ScriptedAgent(Protocol):
     def reset(self, worlds: Iterable[int] | None = None) -> None:
         """Forget these worlds, or all; a world whose clock stands at 0 is forgotten in any case."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of what it remembers, as plain data."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what `state_dict` returned."""
+
 
 class Forager:
     """A memory for each agent of `num_worlds` worlds that play by the rules of `compiled`."""
@@ -76,6 +82,17 @@ class Forager:
         plan_worlds(self._chain, self.weights, memory, state._replace(cells=cells), self._forgotten, actions)
         self._forgotten[:] = False
         return actions
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of what every agent remembers; no memory before the first `act`."""
+        memory = None if self._memory is None else {n: array.copy() for n, array in self._memory._asdict().items()}
+        return {"memory": memory, "forgotten": self._forgotten.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what `state_dict` returned."""
+        memory = state["memory"]
+        self._memory = None if memory is None else Memory(**{name: array.copy() for name, array in memory.items()})
+        self._forgotten = state["forgotten"].copy()
 
 
 class ArenaScripted(Forager):

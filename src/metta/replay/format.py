@@ -76,6 +76,11 @@ class Replay:
         """Steps that can be shown: one more than ticks were played."""
         return int(self.data["max_steps"]) + 1
 
+    def to_bytes(self) -> bytes:
+        """Return the content of the replay's file."""
+        text = json.dumps(self.data, separators=(",", ":"), allow_nan=False)
+        return zlib.compress(text.encode(), _COMPRESSION)
+
     def save(self, uri: str | Path) -> str:
         """Write the replay to a path or any URI that fsspec knows, whole or not at all; return where it is.
 
@@ -84,8 +89,7 @@ class Replay:
         target = str(uri)
         if not target.endswith(SUFFIX):
             raise ReplayError(f"a replay's file name ends in {SUFFIX}; given {target}")
-        text = json.dumps(self.data, separators=(",", ":"), allow_nan=False)
-        content = zlib.compress(text.encode(), _COMPRESSION)
+        content = self.to_bytes()
         try:
             if "://" in target and not target.startswith("file://"):
                 _write_remote(target, content)

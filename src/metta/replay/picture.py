@@ -61,6 +61,20 @@ def save_gif(
 
     Raises ReplayError when no step is left, or the file cannot be written.
     """
+    content = draw_gif(frames, cell=cell, first=first, last=last, every=every, frames_per_second=frames_per_second)
+    return _write(Path(path), content)
+
+
+def draw_gif(
+    frames: ReplayFrames,
+    *,
+    cell: int = 8,
+    first: int = 0,
+    last: int | None = None,
+    every: int = 1,
+    frames_per_second: float = 12.0,
+) -> bytes:
+    """Return the bytes of the GIF that `save_gif` writes."""
     end = len(frames) if last is None else min(last + 1, len(frames))
     steps = range(first, end, max(every, 1))
     if len(steps) == 0 or first < 0:
@@ -77,7 +91,7 @@ def save_gif(
         loop=0,
         optimize=False,
     )
-    return _write(Path(path), content.getvalue())
+    return content.getvalue()
 
 
 def _quantized(images: Iterable[Image.Image]) -> list[Image.Image]:

@@ -3,7 +3,8 @@
 from metta.rl.build import build_trainer, train
 from metta.rl.config import TrainConfig, TrainerConfig
 from metta.rl.hooks.base_hook import TrainerHook
-from metta.rl.loss.base_loss import BaseLoss, LossConfig, LossResult
+from metta.rl.loss.base_loss import BaseLoss, LossConfig, LossContext, LossResult
+from metta.rl.loss.table import UserLossConfig
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 from metta.rl.trainer import Trainer
 from metta.rl.trainer_state import TrainerState
@@ -11,6 +12,7 @@ from metta.rl.trainer_state import TrainerState
 __all__ = [
     "BaseLoss",
     "LossConfig",
+    "LossContext",
     "LossResult",
     "TinyCheckpointManager",
     "TrainConfig",
@@ -18,6 +20,7 @@ __all__ = [
     "TrainerConfig",
     "TrainerHook",
     "TrainerState",
+    "UserLossConfig",
     "build_trainer",
     "train",
 ]

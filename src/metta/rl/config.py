@@ -10,6 +10,7 @@ from metta.agent import FastConfig, PolicyChoice
 from metta.config import Config
 from metta.grid import WorldConfig
 from metta.grid.worlds import easy_arena
+from metta.rl.hooks.early_stop import EarlyStopConfig
 from metta.rl.loss.table import LossesConfig
 from metta.rl.optimizer import OptimizerConfig
 from metta.rl.schedule import ScheduleConfig
@@ -20,7 +21,10 @@ class SystemConfig(Config):
 
     seed: int = Field(1, ge=0, lt=2**31, description="of maps, episodes, initial weights and minibatches")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:<n>; auto takes a GPU if there is one")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: as many as pay off at these sizes, which is one")
+    processes: int = Field(
+        0, ge=0, description="that train together; 0: one a core, or one a GPU, as far as the batch can be cut for them"
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of each process; 0: as many as pay off, which is one")
 
 
 def _default_schedules() -> dict[str, ScheduleConfig]:
@@ -31,12 +35,13 @@ class TrainerConfig(Config):
     """How a policy is taught. Steps are agent steps: one agent, one tick."""
 
     total_timesteps: int = Field(100_000_000, ge=1, description="the run ends at the first epoch end at or past this")
-    batch_size: int = Field(24_576, ge=1, description="agent steps an epoch")
-    minibatch_size: int = Field(8_192, ge=1, description="agent steps of one optimizer step")
+    batch_size: int = Field(24_576, ge=1, description="agent steps an epoch, of all processes together")
+    minibatch_size: int = Field(8_192, ge=1, description="agent steps of one optimizer step, of all processes")
     bptt_horizon: int = Field(32, ge=1, description="steps in a segment, the length of recurrent replay")
-    num_worlds: int | None = Field(None, ge=1, description="none: as many as make a rollout one segment long")
+    num_worlds: int | None = Field(None, ge=1, description="of all processes; none: as many as make a rollout one segment long")
     update_epochs: int = Field(1, ge=1, description="passes over the batch")
     max_grad_norm: float = Field(0.5, gt=0)
+    initial_policy_uri: str | None = Field(None, description="a policy whose weights the run begins with")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     losses: LossesConfig = Field(default_factory=LossesConfig)
     schedules: dict[str, ScheduleConfig] = Field(
@@ -79,20 +84,29 @@ class CheckpointConfig(Config):
 
 
 class WandbConfig(Config):
-    """Weights & Biases."""
+    """Weights & Biases (docs/wandb.md); where a setting is none, the library's own variable is asked first."""
 
     enabled: bool = False
-    mode: Literal["online", "offline"] = "online"
-    project: str = "metta"
-    entity: str | None = None
-    group: str | None = None
+    mode: Literal["online", "offline"] | None = Field(None, description="none: WANDB_MODE, or online")
+    project: str | None = Field(None, description="none: WANDB_PROJECT, or metta")
+    entity: str | None = Field(None, description="a user or team; none: WANDB_ENTITY, or your default at W&B")
+    name: str | None = Field(None, description="how the run is shown; none: WANDB_NAME, or the run's name")
+    group: str | None = Field(None, description="runs of one group are shown together; none: WANDB_RUN_GROUP")
+    job_type: str | None = Field(None, description="none: WANDB_JOB_TYPE")
     tags: list[str] = Field(default_factory=list)
+    notes: str | None = Field(None, description="a longer text about the run; none: WANDB_NOTES")
+    artifacts: bool = Field(True, description="upload every saved policy")
+    replays: bool = Field(True, description="upload a page of each replay that an evaluation recorded")
 
 
 class HooksConfig(Config):
     """What watches a run; `user` lists a user's own hooks as `package.module.Class`, each called without arguments."""
 
     display: bool = Field(True, description="the live display, or a line an epoch where there is no terminal")
+    gradient_interval: int = Field(100, ge=0, description="epochs between gradient statistics, `grad/*`; 0: none")
+    monitor_seconds: float = Field(10.0, ge=0, description="between samples of the machine, `monitor/*`; 0: none")
+    heartbeat_seconds: float = Field(5.0, ge=0, description="between writings of `heartbeat.json`; 0: none")
+    early_stop: EarlyStopConfig | None = Field(None, description="a metric that ends the run before its time")
     user: list[str] = Field(default_factory=list)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from metta.agent import DecodedTokens, Observations
 from metta.errors import ConfigError
-from metta.rl.advantage import gae
+from metta.rl.advantage import gae, vtrace_weights
+from metta.rl.ranks import Ranks
 
 # T steps of a rollout  N rows (agents of all worlds)  L steps of a segment  B segments of a minibatch
 
@@ -31,6 +33,7 @@ class Minibatch:
     advantages: Tensor  # float32 [B, L], normalised if the loss asks for it
     returns: Tensor  # float32 [B, L], values + raw advantages
     extra: dict[str, Tensor]  # what losses asked for in `experience_spec`
+    is_own: Tensor | None = None  # bool [B, L]: the policy chose this action, not a loss; None: it chose all of them
 
 
 class Experience:
@@ -51,6 +54,7 @@ class Experience:
         extra: dict[str, tuple[tuple[int, ...], torch.dtype]],
         device: torch.device,
         prepared: DecodedTokens | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if num_steps % segment_length:
             raise ConfigError(
@@ -60,6 +64,7 @@ class Experience:
         self.blocks = num_steps // segment_length
         self.num_segments = num_rows * self.blocks
         self.device = device
+        self.ranks = ranks or Ranks()
         self.prepared = prepared  # decoded observations of steps 0..T [T+1, N], on the device
         # What is decoded while acting need not be kept raw: one slot is then written again and again, and stays in the
         # processor's cache (LOG.md).
@@ -79,14 +84,48 @@ class Experience:
         self.returns = torch.zeros((num_steps, num_rows))
         self.extra = {name: torch.zeros((num_steps, num_rows, *shape), dtype=d) for name, (shape, d) in extra.items()}
         self.states: list[dict[str, Tensor]] = []  # recurrent state [N, ...] before each block of segments
+        # new over old probabilities of the actions, as the last pass over the batch saw them
+        self.ratios = torch.ones((num_steps, num_rows))
+        self.is_own: Tensor | None = None  # bool [T, N]: the policy chose this action; None: it chose all of them
+
+    def begin_rollout(self) -> None:
+        """Forget what belongs to the rollout before."""
+        self.states.clear()
+        self.ratios.fill_(1.0)
+        self.is_own = None
+
+    def mark_foreign(self, t: int, rows: Tensor) -> None:
+        """Remember that a loss chose the actions of step `t` in `rows`, bool [N]."""
+        if self.is_own is None:
+            self.is_own = torch.ones((self.num_steps, self.num_rows), dtype=torch.bool)
+        self.is_own[t] &= ~rows.cpu()
+
+    def keep_ratios(self, segments: Tensor, ratios: Tensor) -> None:
+        """Remember the importance ratios, float32 [B, L], that a minibatch of `segments` int64 [B] showed."""
+        block, row = segments // self.num_rows, segments % self.num_rows
+        blocks = self.ratios.view(self.blocks, self.segment_length, self.num_rows)
+        blocks[block, :, row] = ratios.cpu()
 
     @property
     def batch_size(self) -> int:
         """Agent steps in a rollout."""
         return self.num_steps * self.num_rows
 
-    def compute_advantages(self, *, gamma: float, gae_lambda: float, normalize: bool) -> None:
-        """Fill `advantages` and `returns` from the rollout (see `advantage.gae`); normalise over the whole batch."""
+    def compute_advantages(
+        self,
+        *,
+        gamma: float,
+        gae_lambda: float,
+        normalize: bool,
+        rho_clip: float | None = None,
+        c_clip: float | None = None,
+    ) -> None:
+        """Fill `advantages` and `returns` from the rollout (see `advantage.gae`); normalise over all ranks' batch.
+
+        With a clip (see `advantage.vtrace_weights`) steps are weighted by `ratios`. Steps that are not the policy's own
+        have no part in the mean and the deviation by which advantages are normalised.
+        """
+        has_weights = rho_clip is not None or c_clip is not None
         raw = gae(
             self.rewards.numpy(),
             self.values.numpy(),
@@ -95,12 +134,22 @@ class Experience:
             self.truncations.numpy(),
             gamma=gamma,
             gae_lambda=gae_lambda,
+            weights=vtrace_weights(self.ratios.numpy(), rho_clip, c_clip) if has_weights else None,
         )
         advantages = torch.from_numpy(raw)
         self.returns = advantages + self.values
         if normalize:
-            advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
+            mean, deviation = self._mean_and_deviation(advantages if self.is_own is None else advantages[self.is_own])
+            advantages = (advantages - mean) / (deviation + 1e-8)
         self.advantages = advantages
+
+    def _mean_and_deviation(self, values: Tensor) -> tuple[float, float]:
+        """Return both over the batch of all ranks, added up in float64."""
+        wide = values.double()
+        parts = self.ranks.gather((wide.numel(), float(wide.sum()), float(wide.square().sum())))
+        count, total, squares = (sum(column) for column in zip(*parts, strict=True))
+        mean = total / max(1, count)
+        return mean, math.sqrt(max(0.0, squares / max(1, count) - mean * mean))
 
     def minibatches(self, order: NDArray[np.int64], *, size: int) -> Iterator[Minibatch]:
         """Yield every segment exactly once, `size` at a time, in `order` (a permutation of the segments)."""
@@ -132,6 +181,7 @@ class Experience:
             advantages=cut(self.advantages),
             returns=cut(self.returns),
             extra={name: cut(buffer) for name, buffer in self.extra.items()},
+            is_own=None if self.is_own is None else cut(self.is_own),
         )
 
     def _cut_observations(self, index: Tensor, num_segments: int) -> DecodedTokens:
@@ -140,14 +190,34 @@ class Experience:
         chosen = self.prepared.reshape(-1)[index.to(self.device)]
         return chosen.reshape(num_segments, self.segment_length)
 
-    def stats(self) -> dict[str, float]:
-        """Return the rollout's metrics: reward per step, value, return, explained variance, share of episode ends."""
+    def sums(self) -> dict[str, float]:
+        """Return what `experience_stats` needs of this rank, added up in float64."""
         residual = self.returns - self.values
-        variance = float(self.returns.var(correction=0))
         return {
-            "reward": float(self.rewards.mean()),
-            "value": float(self.values.mean()),
-            "return": float(self.returns.mean()),
-            "explained_variance": 1.0 - float(residual.var(correction=0)) / variance if variance > 0 else 0.0,
-            "dones": float((self.terminals | self.truncations).float().mean()),
+            "count": self.batch_size,
+            "reward": _sum(self.rewards),
+            "value": _sum(self.values),
+            "return": _sum(self.returns),
+            "return_squared": _sum(self.returns, squared=True),
+            "residual": _sum(residual),
+            "residual_squared": _sum(residual, squared=True),
+            "dones": int((self.terminals | self.truncations).sum()),
         }
+
+
+def experience_stats(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Return the rollout's metrics over all ranks' `Experience.sums`.
+
+    Means over agent steps of reward, value, return and episode ends; explained variance = 1 - Var(return - value) /
+    Var(return), 0 where returns do not vary.
+    """
+    mean = {name: sum(part[name] for part in parts) / sum(part["count"] for part in parts) for name in parts[0]}
+    variance = mean["return_squared"] - mean["return"] ** 2
+    unexplained = mean["residual_squared"] - mean["residual"] ** 2
+    means = {name: mean[name] for name in ("reward", "value", "return", "dones")}
+    return {**means, "explained_variance": 1.0 - unexplained / variance if variance > 0 else 0.0}
+
+
+def _sum(values: Tensor, *, squared: bool = False) -> float:
+    wide = values.double()
+    return float(wide.square().sum() if squared else wide.sum())

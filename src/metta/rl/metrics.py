@@ -17,15 +17,19 @@ def epoch_metrics(state: TrainerState) -> dict[str, float]:
         "metric/epoch": state.epoch,
         "metric/agent_step": state.agent_step,
         "metric/total_time": state.timer.elapsed(),
-        "overview/sps": state.experience.batch_size / training if training > 0 else 0.0,
+        "overview/sps": state.batch_size / training if training > 0 else 0.0,
     }
     for name, values in (state.rollout_stats or {}).items():
         key = f"overview/{name}" if "/" not in name else name
         metrics[key] = sum(values) / len(values)
     if state.rollout_stats:
         metrics["experience/episodes"] = len(state.rollout_stats["reward"])
-    metrics |= {f"experience/{name}": value for name, value in state.experience.stats().items()}
+    metrics |= {f"experience/{name}": value for name, value in (state.experience_stats or {}).items()}
     metrics |= {f"losses/{name}": value for name, value in (state.loss_stats or {}).items()}
+    tracker = state.stats_tracker
+    if tracker is not None:
+        metrics |= {f"grad/{name}": value for name, value in tracker.gradient_stats.items()}
+        metrics |= {name: sum(values) / len(values) for name, values in tracker.epoch_stats.items()}
     if state.eval_scores is not None:
         metrics |= {f"eval_{name}": value for name, value in state.eval_scores.to_wandb_metrics_format().items()}
     metrics |= {f"timing_per_epoch/{phase}": value for phase, value in seconds.items()}

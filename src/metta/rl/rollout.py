@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metta.agent import Observations, PolicyAgent
-from metta.agent.sampling import sample_actions
+from metta.agent import Observations, PolicyAgent, PolicyOutput
+from metta.agent.sampling import log_prob_entropy, sample_actions
 from metta.envs import BatchedEnv
 from metta.rl.experience import Experience
 from metta.rl.loss.base_loss import BaseLoss
@@ -47,7 +47,7 @@ class Rollout:
             experience.observations[0].copy_(experience.observations[-1])
             experience.token_counts[0].copy_(experience.token_counts[-1])
         experience.resets[0].copy_(experience.resets[-1])
-        experience.states.clear()
+        experience.begin_rollout()
         inference = stepping = 0.0
         for t in range(experience.num_steps):
             start = perf_counter()
@@ -57,6 +57,7 @@ class Rollout:
             self.state = output.state
             noise = torch.from_numpy(env.action_noise(self._noise)).to(output.logits.device)
             actions, log_probs = sample_actions(output.logits, noise)
+            log_probs = self._ask_losses(losses, trainer_state, t, output, actions, log_probs)
             experience.actions[t] = actions
             experience.log_probs[t] = log_probs
             experience.values[t] = output.values
@@ -80,6 +81,26 @@ class Rollout:
         inference += perf_counter() - start
         self.timer.add(f"{self.timer.path}/inference", inference)
         self.timer.add(f"{self.timer.path}/env", stepping)
+
+    def _ask_losses(
+        self,
+        losses: list[BaseLoss],
+        trainer_state: TrainerState,
+        t: int,
+        output: PolicyOutput,
+        actions: Tensor,
+        log_probs: Tensor,
+    ) -> Tensor:
+        """Let losses choose rows of `actions` in place; return the policy's log-probabilities of what will be played.
+
+        PPO leaves these rows out, and still every step of the experience has the log-probability of its action.
+        """
+        for loss in losses:
+            rows = loss.on_act(trainer_state, t, self.env, actions)
+            if rows is not None:
+                self.experience.mark_foreign(t, rows)
+                log_probs = log_prob_entropy(output.logits, actions)[0]
+        return log_probs
 
     def _write_to_slot(self, t: int) -> None:
         """Let the environment's next observations be those of step `t`."""

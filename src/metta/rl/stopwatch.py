@@ -1,17 +1,28 @@
-"""`Stopwatch`: named, nested phases; what each took in this epoch and since the run began, over resumes."""
+"""`Stopwatch`: named, nested phases, laps, rates and the time left; over resumes."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+LAPS = 100  # how many are remembered
+
+
+class Lap(NamedTuple):
+    """One turn of the loop."""
+
+    seconds: float
+    done: float  # how much was done in it, in whatever unit the caller counts
 
 
 class Stopwatch:
     """Sums wall-clock seconds by phase. A phase started inside another is charged to both, as `outer/inner`.
 
-    Not for threads: one stopwatch belongs to one loop. `clock` is injected in tests.
+    A lap is one turn of the loop (an epoch); the first of a process is not remembered: it compiles. Not for threads:
+    one stopwatch belongs to one loop. `clock` is injected in tests.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -20,8 +31,10 @@ class Stopwatch:
         self._cumulative: dict[str, float] = {}
         self._lap: dict[str, float] = {}
         self._started = clock()
-        self._lap_started = self._started
         self._before = 0.0  # seconds of the runs that this one resumes
+        self._laps: deque[Lap] = deque(maxlen=LAPS)
+        self._mark: Lap | None = None  # seconds and work in all at the end of the last lap
+        self._warm: Lap | None = None  # the same at the end of this process's first
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -49,15 +62,18 @@ class Stopwatch:
         """Return seconds since the run first began, without the time during which it did not run."""
         return self._before + self._clock() - self._started
 
-    def lap_elapsed(self) -> float:
-        """Return seconds since the last `lap`."""
-        return self._clock() - self._lap_started
+    def lap(self, done: float = 0.0) -> dict[str, float]:
+        """Begin a new lap; return the seconds of each phase in the one that ends, with `done` in all done by now."""
+        phases, self._lap = self._lap, {}
+        mark = Lap(self.elapsed(), done)
+        if self._mark is not None:
+            self._laps.append(Lap(mark.seconds - self._mark.seconds, mark.done - self._mark.done))
+        self._mark, self._warm = mark, self._warm or mark
+        return phases
 
-    def lap(self) -> dict[str, float]:
-        """Return the seconds of each phase since the last lap, and begin a new one."""
-        lap, self._lap = self._lap, {}
-        self._lap_started = self._clock()
-        return lap
+    def laps(self) -> list[Lap]:
+        """Return the last laps, at most `LAPS`, oldest first."""
+        return list(self._laps)
 
     def lap_seconds(self) -> dict[str, float]:
         """Return the seconds of each phase in the lap that is under way."""
@@ -67,20 +83,40 @@ class Stopwatch:
         """Return the seconds of each phase since the run first began."""
         return dict(self._cumulative)
 
+    def rate(self) -> float | None:
+        """Return how much was done a second over the last laps; None before one is remembered."""
+        seconds = sum(lap.seconds for lap in self._laps)
+        return sum(lap.done for lap in self._laps) / seconds if seconds > 0 else None
+
+    def average_rate(self, done: float) -> float | None:
+        """Return how much was done a second since the run first began, `done` being all of it."""
+        seconds = self.elapsed()
+        return done / seconds if seconds > 0 else None
+
     def remaining(self, done: float, total: float) -> float | None:
-        """Estimate the seconds until `done` reaches `total` at the average rate so far; None before any is done."""
-        if done <= 0:
-            return None
-        return max(0.0, (total - done) * self.elapsed() / done)
+        """Estimate the seconds until `done` reaches `total`; None before anything is done.
+
+        At the rate since this process's first lap had ended: evaluations and saves have the share in it that they will
+        have, and what another machine did before a resume does not count.
+        """
+        warm = self._warm or Lap(self.elapsed(), done)
+        seconds = self.elapsed() - warm.seconds
+        recent = (done - warm.done) / seconds if seconds > 0 else None
+        rate = recent or self.average_rate(done)
+        return max(0.0, (total - done) / rate) if rate else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"elapsed": self.elapsed(), "cumulative": dict(self._cumulative)}
+        return {
+            "elapsed": self.elapsed(),
+            "cumulative": dict(self._cumulative),
+            "laps": [list(lap) for lap in self._laps],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._before = float(state["elapsed"])
-        self._started = self._lap_started = self._clock()
+        self._before, self._started = float(state["elapsed"]), self._clock()
         self._cumulative = {str(name): float(seconds) for name, seconds in state["cumulative"].items()}
-        self._lap = {}
+        self._laps = deque((Lap(*lap) for lap in state["laps"]), maxlen=LAPS)
+        self._lap, self._mark, self._warm = {}, None, None
 
 
 def format_seconds(seconds: float) -> str:

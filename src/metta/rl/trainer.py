@@ -16,11 +16,12 @@ import torch
 from metta.agent import PolicyAgent
 from metta.errors import MettaError, TrainingError
 from metta.rl.config import TrainerConfig
-from metta.rl.experience import Experience, Minibatch
+from metta.rl.experience import Experience, Minibatch, experience_stats
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.loss.base_loss import BaseLoss
+from metta.rl.ranks import Ranks
 from metta.rl.rollout import Rollout
-from metta.rl.stats_tracker import StatsTracker
+from metta.rl.stats_tracker import StatsTracker, joined
 from metta.rl.stopwatch import Stopwatch
 from metta.rl.trainer_state import TrainerState
 
@@ -42,9 +43,12 @@ class Trainer:
         losses: dict[str, BaseLoss],
         hooks: list[TrainerHook],
         state: TrainerState,
+        ranks: Ranks,
     ) -> None:
         self.config, self.seed, self.policy, self.optimizer = config, seed, policy, optimizer
         self.rollout, self.experience, self.losses, self.hooks, self.state = rollout, experience, losses, hooks, state
+        self.ranks = ranks
+        self.parameters = [one for group in optimizer.param_groups for one in group["params"]]  # of losses too
         assert state.timer is not None and state.stats_tracker is not None
         self.timer: Stopwatch = state.timer
         self.tracker: StatsTracker = state.stats_tracker
@@ -65,6 +69,7 @@ class Trainer:
 
     def begin(self) -> None:
         """Tell every hook and loss that training begins, or goes on after a resume."""
+        self.ranks.copy_from_first(self.policy.state_dict().values())
         self._call("on_new_training_run")
 
     def run_epoch(self) -> bool:
@@ -75,7 +80,8 @@ class Trainer:
         with timer.phase("rollout"):
             self._call("on_rollout_start")
             self.rollout.run(active, self.tracker, state)
-            state.agent_step += self.experience.batch_size
+            state.agent_step += self.config.batch_size
+            self.tracker.finish_rollout(self.ranks.gather(self.tracker.rollout_stats))
             state.rollout_stats = self.tracker.rollout_stats
             self._call("on_rollout_end")
         with timer.phase("train"):
@@ -87,9 +93,9 @@ class Trainer:
             self._call_hooks("on_evaluation")
         with timer.phase("hooks"):
             self._call("on_epoch_end")
-            state.stop_rollout = state.stop_rollout or self.is_finished
+            state.stop_rollout = self.ranks.any(state.stop_rollout or self.is_finished)
             self._call_hooks("on_checkpoint")
-        timer.lap()
+        timer.lap(state.agent_step)
         return state.stop_rollout
 
     @property
@@ -101,55 +107,82 @@ class Trainer:
         state = self.state
         self.tracker.clear()
         state.metrics = {}
-        state.rollout_stats = state.loss_stats = state.eval_scores = None
+        state.rollout_stats = state.loss_stats = state.experience_stats = state.eval_scores = None
+        state.eval_replay_urls = None
         state.stop_update_epoch = False
 
     def _update(self, losses: list[BaseLoss]) -> dict[str, float]:
         """Pass over the batch `update_epochs` times; return each metric's mean over the minibatches."""
         state, config = self.state, self.config
-        with self.timer.phase("advantages"):
-            ppo = config.losses.ppo
-            self.experience.compute_advantages(
-                gamma=ppo.gamma, gae_lambda=ppo.gae_lambda, normalize=ppo.normalize_advantages
-            )
         sums: dict[str, torch.Tensor] = {}
         counts: dict[str, int] = {}
         for state.update_epoch in range(config.update_epochs):
+            if state.update_epoch == 0 or config.losses.ppo.has_vtrace:
+                self._compute_advantages()
             order = self._segment_order()
-            size = config.minibatch_size // self.experience.segment_length
+            size = config.minibatch_size // self.ranks.size // self.experience.segment_length
             for state.mb_idx, minibatch in enumerate(self.experience.minibatches(order, size=size)):
                 for name, value in self._step(losses, minibatch).items():
                     sums[name] = sums[name] + value if name in sums else value
                     counts[name] = counts.get(name, 0) + 1
                 self._call("on_mb_end")
+                state.stop_update_epoch = self.ranks.any(state.stop_update_epoch)
                 if state.stop_update_epoch:
                     break
             if state.stop_update_epoch:
                 break
-        means = {name: float(total) / counts[name] for name, total in sums.items()}
+        means = self._means({name: float(total) for name, total in sums.items()}, counts)
         self._stop_if_not_finite(means)
         return means
 
+    def _means(self, sums: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
+        """Return each loss metric's mean over the minibatches of all ranks; fills `state.experience_stats`."""
+        every = self.ranks.gather((sums, counts, self.experience.sums(), self.tracker.epoch_stats))
+        self.state.experience_stats = experience_stats([sums for _, _, sums, _ in every])
+        self.tracker.epoch_stats = joined([stats for *_, stats in every])
+        names = dict.fromkeys(name for sums, *_ in every for name in sums)
+        return {
+            name: sum(sums.get(name, 0.0) for sums, *_ in every) / sum(counts.get(name, 0) for _, counts, *_ in every)
+            for name in names
+        }
+
+    def _compute_advantages(self) -> None:
+        """Advantages of the batch; with V-trace, by the importance ratios that the last pass over it saw."""
+        ppo = self.config.losses.ppo
+        with self.timer.phase("advantages"):
+            self.experience.compute_advantages(
+                gamma=ppo.gamma,
+                gae_lambda=ppo.gae_lambda,
+                normalize=ppo.normalize_advantages,
+                rho_clip=ppo.vtrace_rho_clip,
+                c_clip=ppo.vtrace_c_clip,
+            )
+
     def _segment_order(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """A permutation of the segments that depends on the seed, the epoch and the pass alone."""
+        """A permutation of this rank's segments that depends on the seed, the epoch, the pass and the rank alone."""
         key = [self.seed, self.state.epoch, self.state.update_epoch]
+        if self.ranks.rank:
+            key.append(self.ranks.rank)
         return np.random.default_rng(np.random.SeedSequence(key)).permutation(self.experience.num_segments)
 
     def _step(self, losses: list[BaseLoss], minibatch: Minibatch) -> dict[str, torch.Tensor]:
         """One optimizer step on the sum of the losses."""
         with self.timer.phase("forward"):
             output = self.policy.sequence(minibatch.observations, minibatch.state, minibatch.resets)
-            results = [loss.run_train(self.state, minibatch, output) for loss in losses]
-        given = [result for result in results if result is not None]
+            results = [(loss.run_train(self.state, minibatch, output), loss.metric_prefix) for loss in losses]
+        given = [result for result, _ in results if result is not None]
         metrics: dict[str, torch.Tensor] = {}
-        for result in given:
-            metrics.update(result.metrics)
+        for result, prefix in results:
+            if result is not None:
+                metrics |= {prefix + name: value for name, value in result.metrics.items()}
         if given:
             with self.timer.phase("backward"):
                 self.optimizer.zero_grad(set_to_none=True)
                 torch.stack([result.loss for result in given]).sum().backward()  # type: ignore[no-untyped-call]
+            with self.timer.phase("average"):
+                self.ranks.average_gradients(self.parameters)
             with self.timer.phase("optimizer"):
-                norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+                norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
                 self.optimizer.step()
             metrics["grad_norm"] = norm.detach()
         return metrics

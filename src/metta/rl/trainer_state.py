@@ -29,13 +29,14 @@ class Stateful(Protocol):
 class TrainerState:
     """The trainer's face towards losses and hooks; fields are None until they are known in an epoch.
 
-    `epoch` counts finished epochs, `agent_step` the agent steps played so far (one agent, one tick). `update_epoch` and
-    `mb_idx` number the pass over the batch and the minibatch in it. A loss or hook may set `stop_rollout` (ends the run
+    `epoch` counts finished epochs, `agent_step` the agent steps played so far (one agent, one tick), `batch_size` those
+    of one epoch; all of them over all processes. `update_epoch` and `mb_idx` number the pass over the batch and the minibatch in it. A loss or hook may set `stop_rollout` (ends the run
     after this epoch) or `stop_update_epoch` (leaves the rest of this epoch's minibatches out).
     """
 
     epoch: int = 0
     agent_step: int = 0
+    batch_size: int = 0
     update_epoch: int = 0
     mb_idx: int = 0
     optimizer: torch.optim.Optimizer | None = None
@@ -43,7 +44,9 @@ class TrainerState:
     stop_update_epoch: bool = False
     rollout_stats: dict[str, list[float]] | None = None
     loss_stats: dict[str, float] | None = None
+    experience_stats: dict[str, float] | None = None
     eval_scores: EvalRewardSummary | None = None
+    eval_replay_urls: dict[str, list[str]] | None = None  # simulation -> where its replays stand
     experience: Experience | None = None
     policy: PolicyAgent | None = None
     latest_checkpoint_uri: str | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 
 from metta.config import Config
+from metta.cores import available_cores
 from metta.rl.build import choose_device
 
 
@@ -20,7 +20,7 @@ class SystemConfig(Config):
 
     def num_threads(self) -> int:
         """Return the number of threads, 1 or more."""
-        return self.threads or os.cpu_count() or 1
+        return self.threads or available_cores()
 
     def torch_device(self) -> torch.device:
         """Return the device. Raises ConfigError when it is not there."""

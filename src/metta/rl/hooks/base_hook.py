@@ -11,11 +11,16 @@ if TYPE_CHECKING:
 class TrainerHook:
     """Something that watches a run. A hook that fails is logged and the run goes on, unless it is `critical`.
 
+    Where several processes train, hooks are called in the first alone, which sees all statistics. A hook that changes
+    how training goes on (a rate, say) sets `every_rank`, and must do the same in each; `state.stop_rollout` and
+    `state.stop_update_epoch` may be set by any of them, all then stop.
+
     Hooks run in list order, each seeing what those before it filled into the `TrainerState`. What `state_dict` returns
     is part of every checkpoint.
     """
 
     critical: bool = False
+    every_rank: bool = False  # where several processes train: called in each of them, not in the first alone
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from metta.rl.format_epoch import format_epoch
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.stopwatch import format_seconds
 
@@ -29,21 +30,20 @@ class DisplayHook(TrainerHook):
     there.
     """
 
-    def __init__(self, run: str, *, total_timesteps: int, console: Console | None = None) -> None:
-        self._run, self._total = run, total_timesteps
+    def __init__(self, run: str, *, total_timesteps: int, processes: int = 1, console: Console | None = None) -> None:
+        self._run, self._total, self._processes = run, total_timesteps, processes
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
-        self._shown_at = 0.0
-        self._speed: float | None = None
+        self._shown_at = float("-inf")
+        self._resumed_epoch = 0  # told in the first line alone
 
     def on_new_training_run(self, state: TrainerState) -> None:
+        self._resumed_epoch = state.epoch
         if self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
 
     def on_epoch_end(self, state: TrainerState) -> None:
-        speed = state.metrics["overview/sps"]
-        self._speed = speed if self._speed is None else 0.95 * self._speed + 0.05 * speed
         last = state.stop_rollout or state.agent_step >= self._total
         pause = SECONDS_BETWEEN_FRAMES if self._live else SECONDS_BETWEEN_LINES
         now = time.monotonic()
@@ -54,51 +54,52 @@ class DisplayHook(TrainerHook):
             self._live.update(self._table(state), refresh=True)
         else:
             print(self._line(state), file=sys.stderr, flush=True)
+            self._resumed_epoch = 0
 
     def on_training_end(self, state: TrainerState, error: BaseException | None) -> None:
         if self._live:
             self._live.stop()
 
-    def _scores(self, state: TrainerState) -> dict[str, str]:
-        tracker = state.stats_tracker
-        assert tracker is not None
-        scores = {}
-        for name in ("reward", "hearts"):
-            mean = tracker.recent_mean(name)
-            if mean is not None:
-                scores[name] = f"{mean:.2f}"
-        if "reward" not in scores:  # no episode has ended yet
-            scores["reward per step"] = f"{state.metrics['experience/reward']:+.5f}"
-        return scores
-
-    def _time_left(self, state: TrainerState) -> str:
-        left = (self._total - state.agent_step) / self._speed if self._speed else 0.0
-        return format_seconds(max(0.0, left))
+    def _recent(self, state: TrainerState) -> dict[str, float]:
+        """Reward and hearts of the last hundred episodes, as far as any have ended."""
+        assert state.stats_tracker is not None
+        means = {name: state.stats_tracker.recent_mean(name) for name in ("reward", "hearts")}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def _line(self, state: TrainerState) -> str:
-        """One line for a log file."""
-        metrics = state.metrics
-        scores = "  ".join(f"{name} {value}" for name, value in self._scores(state).items())
-        return (
-            f"{self._run}  epoch {state.epoch}  {state.agent_step:,}/{self._total:,} steps "
-            f"({100 * state.agent_step / self._total:.0f} %)  {self._speed:,.0f} steps/s  {scores}  "
-            f"entropy {metrics.get('losses/entropy', float('nan')):.3f}  left {self._time_left(state)}"
+        assert state.timer is not None
+        return format_epoch(
+            state.metrics,
+            run=self._run,
+            total_timesteps=self._total,
+            recent=self._recent(state),
+            steps_per_second=state.timer.rate() or state.metrics["overview/sps"],
+            seconds_left=state.timer.remaining(state.agent_step, self._total),
+            resumed_epoch=self._resumed_epoch,
+            processes=self._processes,
         )
 
     def _table(self, state: TrainerState) -> Group:
         metrics, timer = state.metrics, state.timer
         assert timer is not None
         done = min(1.0, state.agent_step / self._total)
+        left = timer.remaining(state.agent_step, self._total)
         title = Text.assemble(
             (self._run, "bold"),
             f"   {state.agent_step:,} of {self._total:,} agent steps   epoch {state.epoch}   ",
-            f"{format_seconds(timer.elapsed())} gone, {self._time_left(state)} left",
+            f"{format_seconds(timer.elapsed())} gone, {'?' if left is None else format_seconds(left)} left",
         )
         table = Table.grid(padding=(0, 4))
         scores = Table.grid(padding=(0, 2))
-        scores.add_row(Text("steps/s", style="dim"), f"{self._speed:,.0f}")
-        for name, value in self._scores(state).items():
-            scores.add_row(Text(name, style="dim"), Text(value, style="bold green"))
+        scores.add_row(Text("steps/s", style="dim"), f"{timer.rate() or metrics['overview/sps']:,.0f}")
+        scores.add_row(Text("on average", style="dim"), f"{timer.average_rate(state.agent_step) or 0.0:,.0f}")
+        if self._processes > 1:
+            scores.add_row(Text("processes", style="dim"), f"{self._processes}")
+        recent = self._recent(state)
+        for name, mean in recent.items():
+            scores.add_row(Text(name, style="dim"), Text(f"{mean:.2f}", style="bold green"))
+        if "reward" not in recent:  # no episode has ended yet
+            scores.add_row(Text("reward per step", style="dim"), f"{metrics['experience/reward']:+.5f}")
         if state.eval_scores is not None:
             scores.add_row(Text("evaluation", style="dim"), f"{state.eval_scores.avg_simulation_score:.2f}")
         losses = Table.grid(padding=(0, 2))

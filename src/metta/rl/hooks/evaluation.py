@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING
 from metta.eval import PolicyEvaluator, Suite, named_suite
 from metta.rl.config import TrainConfig, TrainerConfig
 from metta.rl.hooks.base_hook import TrainerHook
+from metta.rl.ranks import Ranks
 from metta.sim import SimulationConfig
 
 if TYPE_CHECKING:
+    from metta.eval import EvalRewardSummary
     from metta.rl.trainer_state import TrainerState
 
 
 class EvaluationHook(TrainerHook):
     """Plays the suite every `evaluation.interval` epochs and at the end of training; fills `state.eval_scores`.
 
+    Rank 0 plays; the others wait for the scores, however long that takes.
+
     Episodes, maps and noise depend on the suite's seeds alone: training goes on exactly as if nothing had been played.
     """
 
+    every_rank = True
+
     def __init__(
-        self, config: TrainConfig, trainer_config: TrainerConfig, *, run: str, run_dir: Path, threads: int
+        self, config: TrainConfig, trainer_config: TrainerConfig, *, run: str, run_dir: Path, threads: int, ranks: Ranks
     ) -> None:
+        self._ranks = ranks
         self._config, self._total, self._run = config.evaluation, trainer_config.total_timesteps, run
         self._evaluator = PolicyEvaluator(
             evaluation_suite(config),
@@ -40,9 +47,21 @@ class EvaluationHook(TrainerHook):
         interval = self._config.interval
         due = state.epoch // interval > self._evaluated_epoch // interval
         if due or state.agent_step >= self._total:
-            assert state.policy is not None
-            state.eval_scores = self._evaluator.evaluate(state.policy, run=self._run, epoch=state.epoch).scores
             self._evaluated_epoch = state.epoch
+            state.eval_scores = self._ranks.from_first(self._play(state))
+
+    def _play(self, state: TrainerState) -> EvalRewardSummary | None:
+        """Evaluate on rank 0; a failure there is told, and gives no scores anywhere."""
+        if not self._ranks.is_first:
+            return None
+        assert state.policy is not None
+        try:
+            results = self._evaluator.evaluate(state.policy, run=self._run, epoch=state.epoch)
+        except Exception:
+            self._ranks.from_first(None)
+            raise
+        state.eval_replay_urls = results.replay_urls
+        return results.scores
 
 
 def evaluation_suite(config: TrainConfig) -> Suite:

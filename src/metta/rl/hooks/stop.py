@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from metta.rl.hooks.base_hook import TrainerHook
+from metta.rl.ranks import Ranks
 
 if TYPE_CHECKING:
     from metta.rl.trainer_state import TrainerState
@@ -22,8 +23,10 @@ class StopHook(TrainerHook):
     """
 
     critical = True
+    every_rank = True
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks | None = None) -> None:
+        self._is_quiet = ranks is not None and not ranks.is_first
         self.exit_code = 0
         self._before: dict[int, Any] = {}
 
@@ -39,6 +42,8 @@ class StopHook(TrainerHook):
                 sys.stderr.flush()
             os._exit(128 + number)
         self.exit_code = 128 + number
+        if self._is_quiet:
+            return
         print("stopping: this epoch is finished and saved; once more to stop at once", file=sys.stderr, flush=True)
 
     def on_epoch_end(self, state: TrainerState) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from metta.config import Config
 
 if TYPE_CHECKING:
     from metta.agent import PolicyAgent, PolicyOutput, SequenceOutput
+    from metta.envs import BatchedEnv
     from metta.rl.experience import Experience, Minibatch
     from metta.rl.trainer_state import TrainerState
 
@@ -25,6 +27,11 @@ class LossConfig(Config):
     cycle_length: int = Field(1, ge=1, description="epochs in a cycle")
     active_in_cycle: int = Field(1, ge=1, description="how many epochs, from each cycle's start, it is active in")
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a run with this configuration has this loss at all."""
+        return True
+
 
 class LossResult(NamedTuple):
     """What `run_train` returns: a scalar that is summed with those of the other losses, and metrics to average.
@@ -36,15 +43,36 @@ class LossResult(NamedTuple):
     metrics: dict[str, Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class LossContext:
+    """What a loss may need when it is built, before anything has been played."""
+
+    env: BatchedEnv  # the worlds of training; only to be looked at
+    policy: PolicyAgent  # under training; a resume or a warm start puts other weights into it later
+    device: torch.device  # where training computes
+    total_timesteps: int  # of the run, in agent steps, as `TrainerState.agent_step` counts them
+    seed: int  # of the run, the same on every rank
+    data_dir: str  # below which runs, and so policies by a run's name, are found
+
+
 class BaseLoss:
     """A loss and its part in an epoch; override what it needs.
 
-    The order within an epoch: `on_rollout_start`, `run_rollout` after every environment step, `on_rollout_end`, then
-    per minibatch `run_train` and `on_mb_end`, then `on_train_phase_end` and `on_epoch_end`.
+    The order within an epoch: `on_rollout_start`; around every environment step `on_act` before and `run_rollout` after
+    it; `on_rollout_end`; then per minibatch `run_train` and `on_mb_end`; then `on_train_phase_end` and `on_epoch_end`.
+    A loss that is not active in an epoch (see `LossConfig`) misses `on_act`, `run_rollout` and `run_train` alone.
+
+    Networks of its own go into `networks`, all of them when it is built: they are moved to the device, taught by the
+    optimizer, equal on every rank, and part of every checkpoint.
     """
 
-    def __init__(self, config: LossConfig) -> None:
+    config_class: ClassVar[type[LossConfig]] = LossConfig
+
+    metric_prefix: str = ""  # of its metrics' names; `<name>/` for a user's own loss
+
+    def __init__(self, config: LossConfig, context: LossContext | None = None) -> None:
         self.config = config
+        self.networks = nn.ModuleDict()
 
     def is_active(self, epoch: int) -> bool:
         """Whether this loss takes part in an epoch, `epoch` being the number of finished ones."""
@@ -65,6 +93,15 @@ class BaseLoss:
     def on_rollout_start(self, state: TrainerState) -> None:
         """Called before the first environment step of an epoch."""
 
+    def on_act(self, state: TrainerState, step: int, env: BatchedEnv, actions: Tensor) -> Tensor | None:
+        """Called when the policy has chosen the epoch's `step`-th actions and the environment has not played them yet.
+
+        `env.observations` is what the policy saw, `state.experience.resets[step]` says where an episode begins. May
+        overwrite rows of `actions`, int64 [N] on the training device, in place; it then returns which, bool [N]. Those
+        steps are not the policy's own: PPO leaves them out (`Minibatch.is_own`).
+        """
+        return None
+
     def run_rollout(self, state: TrainerState, step: int, output: PolicyOutput, experience: Experience) -> None:
         """Called after each of the epoch's environment steps; may write its own buffers at `step`."""
 
@@ -74,7 +111,8 @@ class BaseLoss:
     def run_train(self, state: TrainerState, minibatch: Minibatch, output: SequenceOutput) -> LossResult | None:
         """Return this loss on one minibatch, or None to add nothing.
 
-        `output.logits` [B, T, actions] and `output.values` [B, T] are the policy's with gradients; see `Minibatch`.
+        `output.logits` [B, T, actions], `output.values` [B, T] and `output.hidden` [B, T, D], the core's output, are
+        the policy's with gradients; see `Minibatch`.
         """
         return None
 
@@ -91,11 +129,13 @@ class BaseLoss:
         """Called once at the end, also when an exception ends the run."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what resuming must restore."""
-        return {}
+        """Return what resuming must restore: the weights of `networks`. Add to it what else is kept over epochs."""
+        weights = self.networks.state_dict()
+        return {"networks": {name: tensor.cpu().clone() for name, tensor in weights.items()}} if weights else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
+        self.networks.load_state_dict(state.get("networks", {}))
 
 
 def policy_of(state: TrainerState) -> PolicyAgent:
