@@ -28,7 +28,6 @@ class Artifact:
     metadata: dict[str, Any] = field(default_factory=dict)
     entity: str = "me"
     project: str = "p"
-    url: str = "https://wandb.ai/the-artifact"
     run_url: str | None = "https://wandb.ai/the-run"
 
     @property
@@ -242,12 +241,12 @@ def test_the_run_of_a_policy_is_told_without_a_download(
     made = publish(3, 50)
     monkeypatch.delattr(Artifact, "download")
     expected = {"run": "my_run", "epoch": 50, "agent_step": 5000, "uri": "wandb://me/p/my_run:v3"}
-    run, page = "https://wandb.ai/the-run", "https://wandb.ai/the-artifact"
-    assert extract_wandb_run_info("wandb://p/my_run") == WandbRunInfo(**expected, score=None, url=run)  # type: ignore[arg-type]
+    url = "https://wandb.ai/the-run"
+    assert extract_wandb_run_info("wandb://p/my_run") == WandbRunInfo(**expected, score=None, url=url)  # type: ignore[arg-type]
     made.metadata["score"] = 7.5
     assert extract_wandb_run_info("wandb://p/my_run").score == 7.5
     made.run_url = None  # the run has been deleted
-    assert extract_wandb_run_info("wandb://p/my_run").url == page
+    assert extract_wandb_run_info("wandb://p/my_run").url is None
 
 
 def test_an_artifact_that_no_run_uploaded_has_no_run(service: Service, publish: Publish) -> None:

@@ -173,6 +173,7 @@ OPTIMIZER_NUMBERS: dict[str, dict[str, Any]] = {
     "beta1": {},
     "beta2": {},
     "eps": {"eps": 1e-3},
+    "momentum": {"type": "muon"},
     "weight_decay": {"weight_decay": 0.1},
 }
 

@@ -487,6 +487,8 @@ def test_an_uploaded_policy_comes_down_as_it_was_saved(service: WandbService, tm
         assert found.uri == f"wandb://team/metta/run:v{version}"
         url = f"{service.url}/team/metta/runs/{run_id(tmp_path / 'run')}"
         assert extract_wandb_run_info(uri) == WandbRunInfo("run", epoch, 512 * epoch, None, url, found.uri)
+    service.runs.clear()  # deleted there
+    assert extract_wandb_run_info("wandb://metta/run").url is None
     with pytest.raises(CheckpointError, match="there is no wandb://metta/run:v7 at W&B"):
         resolve_policy_uri("wandb://metta/run:v7")
     assert not service.unknown

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from metta.agent.artifact import read_policy_file
+from metta.agent.wandb_library import keep_quiet, load_wandb, require_login
 from metta.errors import CheckpointError, WandbError
-from metta.wandb_library import keep_quiet, load_wandb, require_login
 
 SCHEME = "wandb://"
 
@@ -62,7 +62,7 @@ class WandbRunInfo:
     epoch: int
     agent_step: int
     score: float | None  # mean score of the evaluation at that epoch; None where there was none
-    url: str  # the run's page; the artifact's where W&B does not know the run
+    url: str | None  # the run's page; None where W&B does not know the run any more
     uri: str  # the artifact with its entity and version spelled out
 
 
@@ -116,7 +116,7 @@ def extract_wandb_run_info(uri: str) -> WandbRunInfo:
         epoch=int(known["epoch"]),
         agent_step=int(known["agent_step"]),
         score=float(known["score"]) if "score" in known else None,
-        url=str(made_by.url if made_by is not None else artifact.url),
+        url=None if made_by is None else str(made_by.url),
         uri=str(_spelled_out(artifact, wanted)),
     )
 
@@ -129,10 +129,9 @@ def _find(uri: str, wanted: WandbUri) -> Any:
         if (mode := wandb.setup().settings.mode) in ("offline", "dryrun", "disabled"):
             raise WandbError(f"{uri} cannot be looked up: W&B is {mode} here (WANDB_MODE, or `wandb online`)")
         require_login(wandb, uri, hint=_HINT)
+        return wandb.Api().artifact(wanted.path)
     except WandbError as error:
         raise CheckpointError(str(error)) from error
-    try:
-        return wandb.Api().artifact(wanted.path)
     except Exception as error:  # wandb's own errors have no common base
         raise _cannot("fetch", uri, error) from error
 

@@ -359,8 +359,8 @@ def resume(trainer: Trainer, manager: TinyCheckpointManager) -> int | None:
                 part.load_state_dict(parts[name])
             except (KeyError, RuntimeError, ValueError) as error:  # torch's own when numbers of parameters differ
                 raise CheckpointError(
-                    f"{manager.run_dir} epoch {epoch}: the state of {name!r} does not fit this configuration ({error}); "
-                    f"start a new run, or resume with the configuration in {manager.run_dir / 'config.json'}"
+                    f"{manager.run_dir} epoch {epoch}: the state of {name!r} does not fit this configuration "
+                    f"({error}); start a new run, or resume with the configuration in {manager.run_dir / 'config.json'}"
                 ) from error
         elif part.state_dict():
             raise CheckpointError(

@@ -15,6 +15,7 @@ from metta.agent import DecodedTokens, Observations
 from metta.errors import ConfigError
 from metta.rl.advantage import gae, vtrace_weights
 from metta.rl.ranks import Ranks
+from metta.rl.segment_sampling import Visits
 
 # T steps of a rollout  N rows (agents of all worlds)  L steps of a segment  B segments of a minibatch
 
@@ -151,10 +152,20 @@ class Experience:
         mean = total / max(1, count)
         return mean, math.sqrt(max(0.0, squares / max(1, count) - mean * mean))
 
-    def minibatches(self, order: NDArray[np.int64], *, size: int) -> Iterator[Minibatch]:
-        """Yield every segment exactly once, `size` at a time, in `order` (a permutation of the segments)."""
-        for start in range(0, len(order), size):
-            yield self.minibatch(torch.from_numpy(order[start : start + size]))
+    def minibatches(self, visits: Visits, *, size: int) -> Iterator[Minibatch]:
+        """Yield the segments that are visited, `size` at a time, with their advantages weighted."""
+        for start in range(0, len(visits.segments), size):
+            minibatch = self.minibatch(torch.from_numpy(visits.segments[start : start + size]))
+            if visits.weights is not None:
+                weights = torch.from_numpy(visits.weights[start : start + size]).to(self.device)
+                minibatch.advantages = minibatch.advantages * weights[:, None]
+            yield minibatch
+
+    def segment_advantages(self) -> NDArray[np.float32]:
+        """Return the advantages by segment, float32 [S, L]."""
+        blocks = self.advantages.view(self.blocks, self.segment_length, self.num_rows)
+        advantages: NDArray[np.float32] = blocks.transpose(1, 2).reshape(self.num_segments, -1).numpy()
+        return advantages
 
     def minibatch(self, segments: Tensor) -> Minibatch:
         """Copy the given segments (int64 [B]) out of the rollout."""

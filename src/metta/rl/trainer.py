@@ -21,6 +21,7 @@ from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.loss.base_loss import BaseLoss
 from metta.rl.ranks import Ranks
 from metta.rl.rollout import Rollout
+from metta.rl.segment_sampling import Visits, visit_order
 from metta.rl.stats_tracker import StatsTracker, joined
 from metta.rl.stopwatch import Stopwatch
 from metta.rl.trainer_state import TrainerState
@@ -119,9 +120,9 @@ class Trainer:
         for state.update_epoch in range(config.update_epochs):
             if state.update_epoch == 0 or config.losses.ppo.has_vtrace:
                 self._compute_advantages()
-            order = self._segment_order()
+            visits = self._visit_order()
             size = config.minibatch_size // self.ranks.size // self.experience.segment_length
-            for state.mb_idx, minibatch in enumerate(self.experience.minibatches(order, size=size)):
+            for state.mb_idx, minibatch in enumerate(self.experience.minibatches(visits, size=size)):
                 for name, value in self._step(losses, minibatch).items():
                     sums[name] = sums[name] + value if name in sums else value
                     counts[name] = counts.get(name, 0) + 1
@@ -158,12 +159,17 @@ class Trainer:
                 c_clip=ppo.vtrace_c_clip,
             )
 
-    def _segment_order(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """A permutation of this rank's segments that depends on the seed, the epoch, the pass and the rank alone."""
+    def _visit_order(self) -> Visits:
+        """The segments of a pass; beside priorities the order depends on seed, epoch, pass and rank alone."""
         key = [self.seed, self.state.epoch, self.state.update_epoch]
         if self.ranks.rank:
             key.append(self.ranks.rank)
-        return np.random.default_rng(np.random.SeedSequence(key)).permutation(self.experience.num_segments)
+        return visit_order(
+            self.config.prioritized_sampling,
+            self.experience.segment_advantages(),
+            progress=self.state.agent_step / self.config.total_timesteps,
+            rng=np.random.default_rng(np.random.SeedSequence(key)),
+        )
 
     def _step(self, losses: list[BaseLoss], minibatch: Minibatch) -> dict[str, torch.Tensor]:
         """One optimizer step on the sum of the losses."""

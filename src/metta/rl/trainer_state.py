@@ -30,8 +30,9 @@ class TrainerState:
     """The trainer's face towards losses and hooks; fields are None until they are known in an epoch.
 
     `epoch` counts finished epochs, `agent_step` the agent steps played so far (one agent, one tick), `batch_size` those
-    of one epoch; all of them over all processes. `update_epoch` and `mb_idx` number the pass over the batch and the minibatch in it. A loss or hook may set `stop_rollout` (ends the run
-    after this epoch) or `stop_update_epoch` (leaves the rest of this epoch's minibatches out).
+    of one epoch; all of them over all processes. `update_epoch` and `mb_idx` number the pass over the batch and the
+    minibatch in it. A loss or hook may set `stop_rollout` (ends the run after this epoch) or `stop_update_epoch`
+    (leaves the rest of this epoch's minibatches out).
     """
 
     epoch: int = 0

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metta.agent.artifact import write_whole
+from metta.agent.wandb_library import keep_quiet, load_wandb, require_login
 from metta.errors import WandbError
 from metta.rl.wandb_files import last_logged, sync_command
 from metta.rl.wandb_uploads import upload_replay_html
-from metta.wandb_library import keep_quiet, load_wandb, require_login
 
 if TYPE_CHECKING:
     from metta.rl.config import TrainConfig

@@ -25,8 +25,6 @@ def keep_policy(path: Path, folder: Path) -> Path:
     kept = folder / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
     try:
         os.link(path, kept)
-    except FileNotFoundError:
-        raise
     except OSError:
         shutil.copyfile(path, kept)
     return kept.resolve()

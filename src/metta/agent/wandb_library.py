@@ -1,4 +1,4 @@
-"""The W&B library, as every room opens it: imported only when it is needed, quiet, and never asking for a login."""
+"""The W&B library, as all of us open it: imported only when it is needed, quiet, and never asking for a login."""
 
 from __future__ import annotations
 
