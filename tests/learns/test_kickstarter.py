@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from tests.rl.small_world import small_config
 
-from metta.rl.build import build_trainer, train
+from metta.rl.build import build_trainer
 from metta.rl.config import TrainConfig
+from metta.rl.run import train
 
 SEEDS = (1, 2, 3, 4, 5)
 

@@ -9,7 +9,7 @@ from metta.grid.worlds import arena, easy_arena, navigation
 from metta.recipes import arena as arena_recipe
 from metta.recipes import arena_basic_easy_shaped as easy_recipe
 from metta.recipes import navigation as navigation_recipe
-from metta.rl.build import fit_batch
+from metta.rl.batch import fit_batch
 from metta.tools import TrainTool
 
 TRAINERS = [arena_recipe.train, easy_recipe.train, navigation_recipe.train]

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from metta.rl.build import build_trainer, resume, train
+from metta.rl.build import build_trainer
 from metta.rl.hooks import display
 from metta.rl.hooks.display import DisplayHook
+from metta.rl.resume import resume
+from metta.rl.run import train
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 
 from .small_world import small_config

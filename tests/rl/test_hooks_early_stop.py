@@ -9,10 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from metta.errors import ConfigError
-from metta.rl.build import train
 from metta.rl.config import HooksConfig
 from metta.rl.hooks.early_stop import EarlyStopConfig, EarlyStopHook
 from metta.rl.ranks import Ranks
+from metta.rl.run import train
 from metta.rl.trainer_state import TrainerState
 
 from .small_world import small_config

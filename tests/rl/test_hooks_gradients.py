@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from metta.rl.build import build_trainer, train
+from metta.rl.build import build_trainer
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.hooks.gradients import gradient_stats
+from metta.rl.run import train
 from metta.rl.trainer_state import TrainerState
 
 from .small_world import small_config

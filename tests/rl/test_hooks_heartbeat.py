@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from metta.errors import TrainingError
-from metta.rl.build import build_trainer, train
+from metta.rl.build import build_trainer
 from metta.rl.config import TrainConfig
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.hooks.heartbeat import HeartbeatHook
+from metta.rl.run import train
 from metta.rl.trainer_state import TrainerState
 
 from .small_world import small_config

@@ -9,8 +9,9 @@ import psutil
 import pytest
 import torch
 
-from metta.rl.build import build_trainer, train
+from metta.rl.build import build_trainer
 from metta.rl.hooks.monitor import MIB, MonitorHook
+from metta.rl.run import train
 
 from .small_world import small_config
 

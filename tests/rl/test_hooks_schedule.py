@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from metta.errors import ConfigError
-from metta.rl.build import build_trainer, train
+from metta.rl.build import build_trainer
 from metta.rl.config import TrainConfig, TrainerConfig
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.hooks.schedule import ScheduleHook
@@ -20,6 +20,7 @@ from metta.rl.loss.base_loss import BaseLoss, LossConfig, LossResult
 from metta.rl.loss.ppo import PPOConfig, PPOLoss
 from metta.rl.loss.table import LOSSES
 from metta.rl.optimizer import OptimizerConfig
+from metta.rl.run import train
 from metta.rl.schedule import ScheduleConfig
 from metta.rl.trainer_state import TrainerState
 

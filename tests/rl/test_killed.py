@@ -22,7 +22,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tests.rl.small_world import small_config
-from metta.rl.build import train
+from metta.rl.run import train
 config = small_config(Path(sys.argv[1]), total=512 * {epochs})
 config.checkpoint.interval = 3
 sys.exit(train(config))
@@ -66,7 +66,7 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 from tests.rl.small_world import small_config
-from metta.rl.build import train
+from metta.rl.run import train
 flush = os.fsync
 os.fsync = lambda descriptor: (time.sleep(0.01), flush(descriptor))  # a save takes as long as a few epochs
 config = small_config(Path(sys.argv[1]), architecture=sys.argv[2], total=512 * {epochs})

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from metta.rl.build import build_trainer, train
+from metta.rl.build import build_trainer
 from metta.rl.optimizer import OptimizerConfig, apply_settings, build_optimizer, split_parameters
+from metta.rl.run import train
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 
 from .same_bits import assert_same

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from metta.errors import ConfigError
-from metta.rl.build import build_trainer, resume, train
+from metta.rl.build import build_trainer
 from metta.rl.optimizer import OptimizerConfig
+from metta.rl.resume import resume
+from metta.rl.run import train
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 
 from .small_world import small_config

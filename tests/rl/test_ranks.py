@@ -17,7 +17,7 @@ import torch
 
 from metta.cores import available_cores
 from metta.errors import ConfigError
-from metta.rl.build import fit_batch
+from metta.rl.batch import fit_batch
 from metta.rl.config import TrainerConfig
 from metta.rl.launch import choose_processes, most_processes
 from metta.rl.ranks import Ranks
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json, sys
 from metta.errors import MettaError
-from metta.rl.build import train
+from metta.rl.run import train
 from metta.rl.config import TrainConfig
 try:
     sys.exit(train(TrainConfig.model_validate(json.load(open(sys.argv[1])))))

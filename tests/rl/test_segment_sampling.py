@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metta.rl.build import build_trainer, train
+from metta.rl.build import build_trainer
 from metta.rl.loss.base_loss import BaseLoss
+from metta.rl.run import train
 from metta.rl.segment_sampling import PrioritizedSamplingConfig, priorities, visit_order
 
 from .small_world import small_config

@@ -13,10 +13,13 @@ import torch
 
 from metta.agent.sampling import log_prob_entropy
 from metta.errors import CheckpointError, ConfigError, TrainingError
-from metta.rl.build import build_trainer, fit_batch, resume, train
+from metta.rl.batch import fit_batch
+from metta.rl.build import build_trainer
 from metta.rl.config import TrainerConfig
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.loss.base_loss import BaseLoss
+from metta.rl.resume import resume
+from metta.rl.run import train
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 from metta.rl.trainer import Trainer
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metta.errors import CheckpointError, PolicyMismatchError
-from metta.rl.build import train
+from metta.rl.run import train
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 
 from .small_world import small_config
@@ -48,5 +48,5 @@ def test_what_has_no_weights_or_other_ones_is_refused_before_anything_is_trained
         train(config)
     train(small_config(tmp_path / "lstm", architecture="lstm", total=512))
     config.trainer.initial_policy_uri = str(tmp_path / "lstm" / "run")
-    with pytest.raises(PolicyMismatchError, match="policy.architecture=lstm"):
+    with pytest.raises(PolicyMismatchError, match=r"policy\.architecture=lstm"):
         train(config)

@@ -1,35 +1,18 @@
-"""From a configuration to a trainer of built parts, and one call that trains."""
+"""From a configuration to a trainer of built parts."""
 
 from __future__ import annotations
 
-import json
-import math
-import platform
-import sys
-import time
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numba
-import numpy as np
 import torch
 
-import metta
-from metta.agent import PolicyAgent, load_policy, make_policy, resolve_policy_uri
-from metta.agent.artifact import write_whole
-from metta.agent.checkpoints import (
-    check_run_name,
-    local_policy_file,
-    policy_path,
-    remove_leftovers,
-    trainer_path,
-)
-from metta.agent.warm_start import warm_start
+from metta.agent import make_policy
 from metta.envs import BatchedEnv, SingleTask, VecEnv
-from metta.errors import CheckpointError, ConfigError
+from metta.errors import ConfigError
 from metta.grid import compile_world
+from metta.rl.batch import fit_batch
 from metta.rl.config import TrainConfig, TrainerConfig
+from metta.rl.device import choose_device, rank_device
 from metta.rl.experience import Experience
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.hooks.checkpoint import CheckpointHook
@@ -42,14 +25,12 @@ from metta.rl.hooks.metrics import MetricsHook
 from metta.rl.hooks.monitor import MonitorHook
 from metta.rl.hooks.schedule import ScheduleHook
 from metta.rl.hooks.stop import StopHook
-from metta.rl.launch import choose_processes, is_torchrun, join_torchrun, rank_device, start_ranks
 from metta.rl.loss.base_loss import BaseLoss, LossContext
 from metta.rl.loss.table import build_losses
 from metta.rl.optimizer import build_optimizer
 from metta.rl.random_state import RandomState, seed_everything
 from metta.rl.ranks import Ranks
 from metta.rl.rollout import Rollout
-from metta.rl.run_lock import hold_run
 from metta.rl.stats_tracker import StatsTracker
 from metta.rl.stopwatch import Stopwatch
 from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
@@ -60,119 +41,6 @@ from metta.rl.user_class import load_user_class
 SIZES = ("batch_size", "minibatch_size", "num_worlds")
 LOSS, HOOK = "loss/", "hook/"  # before a part's name among what a checkpoint holds
 RANK_STRIDE = 1_000_003  # between the seeds of two ranks' global generators
-PLACE_BOUND = ("rollout", "random")  # parts that mean nothing for another number of processes
-
-
-def train(config: TrainConfig) -> int:
-    """Train a run to its end, resuming it from its latest whole checkpoint if it has one; return the exit code.
-
-    As many processes as `system.processes` says, or as torchrun started. 0 when it is finished, 130 or 143 when Ctrl-C
-    or SIGTERM ended it early. Raises MettaError for a user's mistake.
-    """
-    if is_torchrun():
-        with join_torchrun(config) as ranks:
-            return train_rank(config, ranks)
-    run = config.run or time.strftime("local.%Y%m%d.%H%M%S")
-    config = config.model_copy(update={"run": check_run_name(run)})
-    saved = saved_shape(TinyCheckpointManager(run, config.data_dir))
-    with start_ranks(config, choose_processes(config, saved=saved.processes)) as ranks:
-        return train_rank(config, ranks)
-
-
-def train_rank(config: TrainConfig, ranks: Ranks) -> int:
-    """Train as one of `ranks`; return the exit code. Every rank makes the same calls; only rank 0 writes and prints."""
-    run = ranks.from_first(config.run or time.strftime("local.%Y%m%d.%H%M%S"))
-    check_run_name(run)
-    run_dir = Path(config.data_dir) / run
-    manager = TinyCheckpointManager(run, config.data_dir)
-    stop = StopHook(ranks)
-    saved = ranks.from_first(saved_shape(manager) if ranks.is_first else None)
-    # building writes nothing: a mistake in the world leaves no folder
-    trainer = build_trainer(config, run=run, stop=stop, sizes=saved.sizes, ranks=ranks)
-    with hold_run(run_dir) if ranks.is_first else nullcontext():
-        if ranks.is_first:
-            remove_leftovers(run_dir)
-        resumed = resume(trainer, manager)
-        if resumed is not None and trainer.is_finished:
-            if ranks.is_first:
-                print(
-                    f"run {run} is finished: {trainer.state.agent_step:,} of {config.trainer.total_timesteps:,} steps "
-                    f"in {run_dir}; a higher trainer.total_timesteps goes on with it",
-                    file=sys.stderr,
-                )
-            return 0
-        if resumed is None and ranks.is_first:  # the other ranks get rank 0's weights when training begins
-            start_from_policy(trainer, config)
-        if ranks.is_first:
-            system = config.system.model_copy(update={"processes": ranks.size})
-            resolved = config.model_copy(update={"run": run, "trainer": trainer.config, "system": system})
-            write_config(resolved, run_dir / "config.json")
-        trainer.train()
-    if ranks.is_first:
-        print(f"{trainer.state.latest_checkpoint_uri}")
-        if trainer.failed_hooks:
-            print(f"failed while training went on: {', '.join(sorted(trainer.failed_hooks))}", file=sys.stderr)
-    return max(ranks.gather(stop.exit_code)) or (1 if trainer.failed_hooks else 0)
-
-
-def fit_batch(
-    config: TrainerConfig, *, agents_per_world: int, fixed_worlds: int | None = None, processes: int = 1
-) -> tuple[TrainerConfig, int]:
-    """Return the trainer's configuration with a batch that can be cut, and the number of worlds of all processes.
-
-    A run of fewer steps than a batch gets the smallest batch that works: a world a process (`fixed_worlds` where their
-    number is given), one segment an agent, one minibatch. Raises ConfigError, with the nearest sizes that work, when
-    the batch does not fit the agents or cannot be shared out evenly.
-    """
-    horizon = config.bptt_horizon
-    least = fixed_worlds or processes
-    smallest = least * agents_per_world * horizon
-    if config.total_timesteps < config.batch_size and config.batch_size > smallest:
-        print(
-            f"total_timesteps={config.total_timesteps} is below batch_size={config.batch_size}: "
-            f"the batch shrinks to {smallest} ({least} x {agents_per_world} agents, {horizon} steps)",
-            file=sys.stderr,
-        )
-        sizes = {"batch_size": smallest, "minibatch_size": smallest, "num_worlds": least}
-        return config.model_copy(update=sizes, deep=True), least
-    unit = (fixed_worlds or config.num_worlds or 1) * agents_per_world * horizon
-    if config.batch_size % unit:
-        step = math.lcm(unit, config.minibatch_size)
-        below = config.batch_size // step * step
-        nearest = f"{below} and {below + step}" if below else f"{step}"
-        raise ConfigError(
-            f"trainer.batch_size={config.batch_size} cannot be cut into segments: it must be a multiple of {unit} "
-            f"({unit // agents_per_world // horizon} x {agents_per_world} agents x bptt_horizon {horizon}) and of "
-            f"minibatch_size={config.minibatch_size}; the nearest that work: {nearest}"
-        )
-    worlds = fixed_worlds or config.num_worlds or config.batch_size // unit
-    for name, size, parts in (
-        ("num_worlds", worlds, processes),
-        ("minibatch_size", config.minibatch_size, processes * horizon),
-    ):
-        if size % parts:
-            below = size // parts * parts
-            raise ConfigError(
-                f"{processes} processes cannot share trainer.{name}={size}: it must be a multiple of {parts}; the "
-                f"nearest that work: {f'{below} and ' if below else ''}{below + parts} (or another system.processes)"
-            )
-    return config.model_copy(deep=True), worlds
-
-
-class SavedShape(NamedTuple):
-    """How a run was cut when it was saved: it goes on like that."""
-
-    sizes: dict[str, int] | None = None  # of a batch that was shrunk when the run began; none: as configured
-    processes: int | None = None
-
-
-def saved_shape(manager: TinyCheckpointManager) -> SavedShape:
-    """Return how the run's latest whole checkpoint was cut; nothing known where there is none."""
-    epoch = manager.latest_epoch()
-    if epoch is None:
-        return SavedShape()
-    saved = manager.load_trainer_state(epoch)
-    return SavedShape(saved.get("shrunken_sizes"), len(saved["ranks"]))
 
 
 def build_trainer(
@@ -328,133 +196,3 @@ def _user_hook(path: str) -> TrainerHook:
         return hook_class()
     except TypeError as error:
         raise ConfigError(f"hooks.user: {path!r} cannot be built without arguments ({error})") from error
-
-
-def resume(trainer: Trainer, manager: TinyCheckpointManager) -> int | None:
-    """Continue from the run's latest whole checkpoint; return its epoch, None if there is none.
-
-    Raises CheckpointError when the checkpoint belongs to another policy or another shape of training, or when
-    checkpoints are there and none is whole.
-    """
-    ranks, state = trainer.ranks, trainer.state
-    epoch, saved, weights = ranks.from_first(_load(manager, trainer) if ranks.is_first else None)
-    if epoch is None:
-        return None
-    is_same = len(saved["ranks"]) == ranks.size
-    rows = len(saved["ranks"][0]["rollout"]["resets"])
-    if is_same and rows != trainer.experience.num_rows:
-        raise CheckpointError(
-            f"{manager.run_dir} was trained with {rows} agents at once, this configuration has "
-            f"{trainer.experience.num_rows}; give the trainer.batch_size, trainer.bptt_horizon and trainer.num_worlds "
-            f"of {manager.run_dir / 'config.json'}, or another run=<name>"
-        )
-    trainer.policy.load_state_dict(weights)
-    state.epoch, state.agent_step = int(saved["epoch"]), int(saved["agent_step"])
-    parts = saved["shared"] | saved["ranks"][ranks.rank if is_same else 0]
-    for name, part in state.stateful.items():
-        if not is_same and name in PLACE_BOUND:
-            continue
-        if name in parts:
-            try:
-                part.load_state_dict(parts[name])
-            except (KeyError, RuntimeError, ValueError) as error:  # torch's own when numbers of parameters differ
-                raise CheckpointError(
-                    f"{manager.run_dir} epoch {epoch}: the state of {name!r} does not fit this configuration "
-                    f"({error}); start a new run, or resume with the configuration in {manager.run_dir / 'config.json'}"
-                ) from error
-        elif part.state_dict():
-            raise CheckpointError(
-                f"{manager.run_dir} epoch {epoch} holds no state for {name!r}, which this configuration has; "
-                f"start a new run, or resume with the configuration in {manager.run_dir / 'config.json'}"
-            )
-    state.latest_checkpoint_uri = str(policy_path(manager.run_dir, epoch))
-    if ranks.is_first:
-        print(f"resuming {manager.run_name} from epoch {epoch}, {state.agent_step:,} agent steps", file=sys.stderr)
-        if not is_same:
-            print(
-                f"{manager.run_name} was trained by {len(saved['ranks'])} processes and goes on with {ranks.size}: "
-                "weights, optimizer and counters are kept, the worlds begin anew, so this is not the run that it would "
-                f"have been; system.processes={len(saved['ranks'])} goes on exactly",
-                file=sys.stderr,
-            )
-    return int(epoch)
-
-
-def start_from_policy(trainer: Trainer, config: TrainConfig) -> None:
-    """Begin with the weights of `trainer.initial_policy_uri`, if one is given; says what begins fresh all the same.
-
-    Raises CheckpointError or PolicyMismatchError when it cannot be loaded or is of another kind.
-    """
-    uri = config.trainer.initial_policy_uri
-    if uri is None:
-        return
-    policy = resolve_policy_uri(uri, data_dir=config.data_dir)
-    if policy.kind == "mock":
-        raise CheckpointError(
-            f"trainer.initial_policy_uri={uri} has no weights to begin with; a kickstarter can learn from it: "
-            f"trainer.losses.kickstarter.teacher_uri={uri}"
-        )
-    with local_policy_file(policy) as path:
-        fresh = warm_start(trainer.policy, load_policy(path, allow_class=config.policy.architecture))
-    print(f"beginning with the weights of {policy.uri}", file=sys.stderr)
-    if fresh:
-        print(f"not known to it, so these begin fresh: {', '.join(fresh)}", file=sys.stderr)
-
-
-def _load(manager: TinyCheckpointManager, trainer: Trainer) -> tuple[int | None, dict[str, Any], dict[str, Any]]:
-    """Return the latest whole checkpoint: its epoch (None: there is none), the trainer's file, the policy's weights."""
-    epoch = manager.latest_epoch()
-    if epoch is None:
-        _refuse_damaged(manager)
-        return None, {}, {}
-    agent = manager.load_agent(epoch)
-    _check_same_policy(agent, trainer.policy, where=f"{manager.run_dir} epoch {epoch}")
-    return epoch, manager.load_trainer_state(epoch), agent.state_dict()
-
-
-def _refuse_damaged(manager: TinyCheckpointManager) -> None:
-    """Raise unless starting anew loses nothing: a policy whose pair was never finished does not count as saved."""
-    pairs = [epoch for epoch in manager.list_epochs() if trainer_path(manager.run_dir, epoch).exists()]
-    if pairs:
-        raise CheckpointError(
-            f"{manager.run_dir} has checkpoints of {len(pairs)} epochs, the last {pairs[-1]}, and none is whole "
-            f"(see the warnings); give another run=<name>, perhaps with one of its policies, or move the folder away"
-        )
-
-
-def _check_same_policy(saved: PolicyAgent, built: PolicyAgent, *, where: str) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in saved.state_dict().items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
-    if saved.architecture != built.architecture or shapes != wanted:
-        differing = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
-        raise CheckpointError(
-            f"{where} holds a policy {saved.architecture!r} whose weights do not fit the {built.architecture!r} of "
-            f"this configuration (they differ in {', '.join(differing[:4]) or 'the architecture'}); "
-            f"give another run=<name>, or the configuration with which the run was begun"
-        )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the torch device of `system.device`. Raises ConfigError when it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"system.device={name!r} is not a device; allowed: auto, cpu, cuda, cuda:<n>") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"system.device={name!r}: there are {torch.cuda.device_count()} GPUs here; hint: auto or cpu")
-    return device
-
-
-def write_config(config: TrainConfig, path: Path) -> None:
-    """Write the resolved configuration and the versions that ran it."""
-    versions = {
-        "metta": metta.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-        "numpy": np.__version__,
-    }
-    text = json.dumps({**config.model_dump(mode="json"), "versions": versions}, indent=2) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))

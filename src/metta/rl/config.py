@@ -39,7 +39,9 @@ class TrainerConfig(Config):
     batch_size: int = Field(24_576, ge=1, description="agent steps an epoch, of all processes together")
     minibatch_size: int = Field(8_192, ge=1, description="agent steps of one optimizer step, of all processes")
     bptt_horizon: int = Field(32, ge=1, description="steps in a segment, the length of recurrent replay")
-    num_worlds: int | None = Field(None, ge=1, description="of all processes; none: as many as make a rollout one segment")
+    num_worlds: int | None = Field(
+        None, ge=1, description="of all processes; none: as many as make a rollout one segment"
+    )
     update_epochs: int = Field(1, ge=1, description="passes over the batch")
     max_grad_norm: float = Field(0.5, gt=0)
     initial_policy_uri: str | None = Field(None, description="a policy whose weights the run begins with")

@@ -23,6 +23,7 @@ import torch
 from metta.cores import available_cores
 from metta.errors import ConfigError
 from metta.rl.config import TrainConfig, TrainerConfig
+from metta.rl.device import rank_device
 from metta.rl.ranks import DistributedRanks, Ranks
 
 LEAST_AGENTS = 96  # a rank with fewer agents spends its time on what every step costs, however small
@@ -119,13 +120,6 @@ def most_processes(config: TrainerConfig, *, places: int, agents_per_world: int)
         if worlds % count == 0 and segments % count == 0 and worlds // count * agents_per_world >= LEAST_AGENTS
     ]
     return max(fitting, default=1)
-
-
-def rank_device(name: str, local_rank: int) -> torch.device:
-    """Return the device of a rank: a GPU each where `system.device` is cuda, or auto and there are GPUs."""
-    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-        return torch.device("cuda", local_rank % max(1, torch.cuda.device_count()))
-    return torch.device("cpu" if name == "auto" else name)
 
 
 def _start(config: TrainConfig, *, rank: int, size: int, meeting: Path) -> subprocess.Popen[bytes]:

@@ -20,9 +20,9 @@ def main() -> int:
     threading.Thread(target=_end_with_first, daemon=True).start()
     sys.path[:] = order["path"]
     from metta.errors import MettaError
-    from metta.rl.build import train_rank
     from metta.rl.config import TrainConfig
     from metta.rl.launch import local_ranks
+    from metta.rl.run import train_rank
 
     try:
         config = TrainConfig.model_validate(order["config"])

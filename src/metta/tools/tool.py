@@ -9,7 +9,7 @@ from pydantic import Field
 
 from metta.config import Config
 from metta.cores import available_cores
-from metta.rl.build import choose_device
+from metta.rl.device import choose_device
 
 
 class SystemConfig(Config):

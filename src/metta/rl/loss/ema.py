@@ -20,8 +20,8 @@ class EmaConfig(LossConfig):
     """How near, and to how slow an average; off unless `enabled`."""
 
     enabled: bool = False
-    coef: float = Field(1.0, ge=0, description="of the divergence from the averaged policy")
-    decay: float = Field(0.99, ge=0, lt=1, description="share of the average that each optimizer step leaves as it is")
+    coef: float = Field(0.1, ge=0, description="of the divergence from the averaged policy")
+    decay: float = Field(0.9, ge=0, lt=1, description="share of the average that each optimizer step leaves as it is")
 
     @property
     def is_used(self) -> bool:
