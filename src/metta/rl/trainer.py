@@ -95,7 +95,8 @@ class Trainer:
         with timer.phase("hooks"):
             self._call("on_epoch_end")
             state.stop_rollout = self.ranks.any(state.stop_rollout or self.is_finished)
-            self._call_hooks("on_checkpoint")
+            with timer.phase("checkpoint"):
+                self._call_hooks("on_checkpoint")
         timer.lap(state.agent_step)
         return state.stop_rollout
 
