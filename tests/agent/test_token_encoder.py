@@ -225,7 +225,7 @@ def test_a_zero_in_order_still_counts_as_one_of_the_visits(space: TokenSpace) ->
     tokens = torch.tensor([[[33, 13, v] for v in (0, 0, 5, 0, 7)]], dtype=torch.uint8)
     decoded = decode_tokens(tokens, luts)
     rows = decoded.rows[0, 1 : int(decoded.counts[0])]
-    assert rows[decoded.scales[0, 1 : int(decoded.counts[0])] != 0].tolist() == [first + 2, first + 4]
+    assert rows[decoded.amounts[0, 1 : int(decoded.counts[0])] != 0].tolist() == [first + 2, first + 4]
 
 
 def test_decoded_tokens_stand_in_for_tokens_in_any_order_and_shape(

@@ -43,6 +43,7 @@ CHANGES: dict[str, dict[str, tuple[Any, dict[str, Any]]]] = {
         "clip_coef": (1e-4, {}),
         "value_coef": (0.1, {}),
         "value_clip_coef": (1e-4, {}),
+        "scale_values": (False, {}),
         "entropy_coef": (0.1, {}),
         "gamma": (0.5, {}),
         "gae_lambda": (0.5, {}),

@@ -279,3 +279,23 @@ def test_the_suite_that_is_named_is_the_one_that_is_played(tmp_path: Path) -> No
     made.evaluation.interval, made.evaluation.suite = 1, "no_such_suite"
     with pytest.raises(ConfigError, match="no_such_suite"):
         train(made)
+
+
+def test_precision_reaches_acting_and_training(tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        made = small_config(tmp_path / precision, total=512 * 2)
+        made.system.precision = precision  # type: ignore[assignment]
+        trainer = build_trainer(made, run="run")
+        trainer.train()
+        losses[precision] = trainer.state.loss_stats
+        assert all(p.dtype == torch.float32 for p in trainer.policy.parameters())
+    assert losses["float32"] != losses["bfloat16"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.1)
+
+
+def test_compiling_is_asked_for_by_the_configuration(tmp_path: Path) -> None:
+    made = small_config(tmp_path)
+    assert not build_trainer(made, run="run").policy.compiled
+    made.system.compile = True
+    assert build_trainer(made, run="run").policy.compiled

@@ -188,7 +188,7 @@ class Gate(nn.Module):
         # Parisotto et al., section 3.2, https://arxiv.org/abs/1910.06764
         update = torch.sigmoid(update_y + update_x - self.bias)
         new = torch.tanh(new_y + self.from_reset(torch.sigmoid(reset_y + reset_x) * inputs))
-        return torch.lerp(inputs, new, update)
+        return inputs + update * (new - inputs)  # not `lerp`, which takes no mixture of precisions
 
 
 def discounted_sum(inputs: Tensor, keep: Tensor, start: Tensor) -> Tensor:

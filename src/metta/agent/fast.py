@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from metta.agent.dense import dense
 from metta.agent.encoders import orthogonal
 from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State
 from metta.envs import Space
@@ -32,7 +32,7 @@ class FastPolicy(PolicyAgent):
 
     def core_step(self, encoded: Tensor, state: State) -> tuple[Tensor, State]:
         """One layer; there is no state."""
-        return torch.relu_(self.hidden(encoded)), state
+        return dense(encoded, self.hidden, relu=True)[0], state
 
     def core_sequence(self, encoded: Tensor, state: State, reset: Tensor) -> Tensor:
         """The same at every tick."""

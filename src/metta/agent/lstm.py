@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State, reset_state
+from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State
+from metta.agent.recurrent import lstm
 from metta.envs import Space
 
 
@@ -43,22 +44,11 @@ class LstmPolicy(PolicyAgent):
         return {name: torch.zeros(batch, self.hidden, device=self.device) for name in ("h", "c")}
 
     def core_step(self, encoded: Tensor, state: State) -> tuple[Tensor, State]:
-        """One tick."""
-        outputs, state = self._run(encoded.unsqueeze(1), state)
-        return outputs.squeeze(1), state
+        """One tick; the state has been reset already."""
+        no_reset = torch.zeros(len(encoded), 1, dtype=torch.bool, device=encoded.device)
+        outputs, h, c = lstm(self.lstm, encoded.unsqueeze(1), state["h"], state["c"], no_reset)
+        return outputs.squeeze(1), {"h": h, "c": c}
 
     def core_sequence(self, encoded: Tensor, state: State, reset: Tensor) -> Tensor:
-        """All ticks between two resets anywhere in the batch in one fused call: few cuts, as episodes are long."""
-        num_ticks = encoded.shape[1]
-        cuts = [tick for tick in reset.any(0).nonzero().flatten().tolist() if tick > 0]
-        pieces = []
-        for start, stop in zip([0, *cuts], [*cuts, num_ticks], strict=True):
-            outputs, state = self._run(encoded[:, start:stop], reset_state(state, reset[:, start]))
-            pieces.append(outputs)
-        return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]
-
-    def _run(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        outputs, (h, c) = self.lstm(
-            inputs, (state["h"].unsqueeze(0).contiguous(), state["c"].unsqueeze(0).contiguous())
-        )
-        return outputs, {"h": h.squeeze(0), "c": c.squeeze(0)}
+        """All ticks at once; what was remembered does not pass a reset."""
+        return lstm(self.lstm, encoded, state["h"], state["c"], reset).hidden

@@ -15,12 +15,15 @@ import copy
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from metta.agent.dense import dense
 from metta.agent.encoders import Observations, make_encoder, orthogonal
 from metta.agent.token_encoder import TokenEncoder
 from metta.agent.token_rows import DecodedTokens, TokenLuts
@@ -81,6 +84,7 @@ class PolicyAgent(nn.Module):
     """A policy for the space and the actions it was built for, connected to a world (at first to that same one)."""
 
     config_class: ClassVar[type[PolicyConfig]]
+    value_scale: Tensor  # float32 []
 
     def __init__(self, config: PolicyConfig, space: Space, action_names: Sequence[str], *, core_width: int) -> None:
         super().__init__()
@@ -92,7 +96,12 @@ class PolicyAgent(nn.Module):
         self.encoder = make_encoder(space, config.width)
         self.policy_head = orthogonal(nn.Linear(core_width, len(self.action_names)), gain=0.01)
         self.value_head = orthogonal(nn.Linear(core_width, 1), gain=1.0)
+        # values are the head's output times this, which training keeps at the size of returns
+        self.register_buffer("value_scale", torch.ones(()))
         self.connection = self._connect(space, self.action_names, allow_missing_actions=False)
+        # How it computes, not what it is: never saved. Weights, logits, values and states are float32 in any precision.
+        self.precision = torch.float32  # bfloat16: of the products between encoder and heads
+        self.compiled = False  # by `torch.compile`: what `sequence` does between encoder and heads
 
     # ------------------------------------------------------------------------------ what an architecture supplies
 
@@ -118,9 +127,10 @@ class PolicyAgent(nn.Module):
             state: of the tick before; every tensor [N, ...].
             reset: bool [N], true where this is an episode's first observation: the state is zeroed first.
         """
-        encoded = self.encoder(observations, self.connection.luts)
-        hidden, state = self.core_step(encoded, reset_state(state, reset))
-        return PolicyOutput(*self._heads(hidden), state)
+        with self._precision():
+            encoded = self.encoder(observations, self.connection.luts)
+            hidden, state = self.core_step(encoded, reset_state(state, reset))
+            return PolicyOutput(*self._heads(hidden), {name: tensor.float() for name, tensor in state.items()})
 
     def sequence(self, observations: Observations, state: State, reset: Tensor) -> SequenceOutput:
         """Replay segments as they were acted; equals T calls of `step`.
@@ -130,9 +140,16 @@ class PolicyAgent(nn.Module):
             state: at the segments' first tick, before its reset; every tensor [B, ...].
             reset: bool [B, T].
         """
-        encoded = self.encoder(observations, self.connection.luts)
-        hidden = self.core_sequence(encoded, state, reset)
-        return SequenceOutput(*self._heads(hidden), hidden)
+        with self._precision():
+            encoded = self.encoder(observations, self.connection.luts)
+            core = _compiled(type(self).core_sequence) if self.compiled else type(self).core_sequence
+            hidden = core(self, encoded, state, reset)
+            return SequenceOutput(*self._heads(hidden), hidden.float())
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)
 
     def prepare(self, observations: Tensor, *, out: DecodedTokens | None = None) -> Observations:
         """Do once what every `step` and `sequence` over these observations would repeat: tokens are decoded.
@@ -152,15 +169,11 @@ class PolicyAgent(nn.Module):
         return room.reshape(*shape)
 
     def _heads(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        # Both heads in one product: a row beside a dozen costs nothing, a product of its own as much as the dozen.
-        weight = torch.cat([self.policy_head.weight, self.value_head.weight])
-        bias = torch.cat([self.policy_head.bias, self.value_head.bias])
-        both = nn.functional.linear(hidden, weight, bias)
-        logits, values = torch.tensor_split(both, [len(self.action_names)], dim=-1)
+        logits, values = (output.float() for output in dense(hidden, self.policy_head, self.value_head))
         index = self.connection.action_index
         if index is not None:
             logits = logits[..., index.clamp(min=0)].masked_fill(index < 0, NEVER)
-        return logits, values.squeeze(-1)
+        return logits, values.squeeze(-1) * self.value_scale
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move the connection along when the weights move (`to`, `cuda`, `cpu` all come through here)."""
@@ -289,6 +302,13 @@ class PolicyAgent(nn.Module):
                 f"(it knows {', '.join(self.action_names)})"
             )
         return torch.tensor([own.get(name, -1) for name in action_names], device=self.device)
+
+
+@cache
+def _compiled(core_sequence: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compile once for all policies of an architecture."""
+    compiled: Callable[..., Tensor] = torch.compile(core_sequence, dynamic=False)
+    return compiled
 
 
 def reset_state(state: State, reset: Tensor) -> State:

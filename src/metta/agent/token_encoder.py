@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from metta.agent.token_kernels import ALWAYS, DROP, ORDER_LIMIT, WHERE_GLOBAL, WHERE_ORDER, WHERE_PLACE
+from metta.agent.token_kernels import ALWAYS, AMOUNT_BITS, DROP, ORDER_LIMIT, WHERE_GLOBAL, WHERE_ORDER, WHERE_PLACE
 from metta.agent.token_rows import DecodedTokens, TokenLuts, decode_tokens, sum_decoded_rows
 from metta.envs import TokenSpace
 
@@ -71,6 +71,7 @@ class TokenLayout:
             rows = FeatureRows(feature.name, first, where, stride, _values(feature.name, space))
             features.append(rows)
             first += rows.num_rows
+        assert first << AMOUNT_BITS < -DROP, f"{first} rows are too many for their codes"
         return cls(space, tuple(features), first)
 
     def luts(self, world: TokenSpace) -> tuple[TokenLuts, list[str]]:
@@ -79,8 +80,7 @@ class TokenLayout:
         Features are matched by name, values of `type_id` by object name, those of `last_action` by action name, places
         by their offset from the window's centre.
         """
-        row = np.full((256, 256), DROP, np.int32)
-        scale = np.zeros((256, 256), np.float32)
+        code = np.full((256, 256), DROP, np.int32)
         where = np.full(256, WHERE_GLOBAL, np.uint8)
         known = {rows.name: rows for rows in self.features}
         unknown: list[str] = []
@@ -91,17 +91,16 @@ class TokenLayout:
                 continue
             where[feature.id] = rows.where
             if rows.values is None:
-                scale[feature.id] = _amounts(signed=feature.name in SIGNED_FEATURES)
-                row[feature.id] = np.where(scale[feature.id] == 0, DROP, rows.first)
+                code[feature.id, 1:] = (rows.first << AMOUNT_BITS) + np.arange(1, 256)
+                code[feature.id, 1:] += 256 * (feature.name in SIGNED_FEATURES)
                 continue
-            scale[feature.id] = 1.0
             keys = _world_keys(feature.name, world)
-            index = {key: rows.first + i * rows.stride for i, key in enumerate(rows.values)}
+            index = {key: (rows.first + i * rows.stride << AMOUNT_BITS) + 1 for i, key in enumerate(rows.values)}
             for value, key in keys.items():
-                row[feature.id, value] = index.get(key, DROP)
+                code[feature.id, value] = index.get(key, DROP)
             names = [key for key in keys.values() if isinstance(key, str)]
             unknown += [f"{_kind(feature.name)} {name}" for name in names if name not in index]
-        arrays = (row, scale, _places(self.space, world), where)
+        arrays = (code, _places(self.space, world), where)
         return TokenLuts(*(torch.from_numpy(array) for array in arrays)), unknown
 
 
@@ -150,16 +149,8 @@ def _kind(name: str) -> str:
     return "object" if name == "type_id" else "action"
 
 
-def _amounts(*, signed: bool) -> NDArray[np.float32]:
-    """Return float32 [256]: log2(1 + v) for each byte; a signed byte keeps its sign: sign(v) log2(1 + |v|)."""
-    values = np.arange(256, dtype=np.uint8)
-    amounts = values.view(np.int8).astype(np.float64) if signed else values.astype(np.float64)
-    scales: NDArray[np.float32] = (np.sign(amounts) * np.log2(1 + np.abs(amounts))).astype(np.float32)
-    return scales
-
-
 def _places(own: TokenSpace, world: TokenSpace) -> NDArray[np.int32]:
-    """Return int32 [2, 256] by place byte of `world`: 0 for global tokens; for others the own place at its offset."""
+    """Return int32 [2, 256] by place byte of `world`, for `TokenLuts`: the own place at the same offset, global: 0."""
     places = np.full((2, 256), DROP, np.int32)
     places[WHERE_GLOBAL] = 0
     for row in range(world.height):
@@ -167,7 +158,7 @@ def _places(own: TokenSpace, world: TokenSpace) -> NDArray[np.int32]:
             own_row = row - world.height // 2 + own.height // 2
             own_column = column - world.width // 2 + own.width // 2
             if 0 <= own_row < own.height and 0 <= own_column < own.width:
-                places[WHERE_PLACE, row * 16 + column] = own_row * own.width + own_column
+                places[WHERE_PLACE, row * 16 + column] = own_row * own.width + own_column << AMOUNT_BITS
     return places
 
 

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from metta.cli.arguments import Arguments, Setting, sort_arguments, unknown_flag
 from metta.cli.lookup import find_recipe, list_recipes, load_function
 from metta.cli.threads import set_threads
+from metta.cores import available_cores
 from metta.errors import ConfigError, nearest
+from metta.spare import start_spare
 
 if typing.TYPE_CHECKING:
     from metta.tools import Tool
@@ -20,6 +22,8 @@ if typing.TYPE_CHECKING:
 DEFAULT_RECIPE = {"demo": "arena_basic_easy_shaped"}
 THE_ARENA = "arena"
 DATA_DIR = "./train_dir"
+TRAINING = ("train", "demo")  # functions that train
+SHORT_RUN = 100_000  # agent steps below which one process trains, most likely
 
 
 class Target(NamedTuple):
@@ -37,6 +41,8 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     if name == "run" and not arguments.words:
         return _without_recipe(arguments)
     target = find_target(name, arguments)
+    if target.function in TRAINING and not arguments.flags:
+        start_spare(spare_processes(arguments))
     function = load_function(target.recipe, target.function)
     if "help" in arguments.flags or "list" in arguments.flags:
         from metta.cli.parameters import print_parameters
@@ -53,6 +59,15 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
         name = f"{target.recipe}.{target.function}"
         raise ConfigError(f"{name} prints no JSON; --dry-run prints its configuration as JSON")
     return tool.run_tool(as_json=True)
+
+
+def spare_processes(arguments: Arguments) -> int:
+    """Return how many processes to start before anything is loaded: as many as will likely train, beside this one."""
+    asked, steps = (arguments.text_of(key) for key in ("system.processes", "trainer.total_timesteps"))
+    if steps is not None and steps.isdigit() and int(steps) < SHORT_RUN:
+        return 0
+    processes = int(asked) if asked is not None and asked.isdigit() else 0
+    return (processes or available_cores()) - 1
 
 
 def find_target(verb: str, arguments: Arguments) -> Target:

@@ -27,6 +27,7 @@ from metta.rl.hooks.schedule import ScheduleHook
 from metta.rl.hooks.stop import StopHook
 from metta.rl.loss.base_loss import BaseLoss, LossContext
 from metta.rl.loss.table import build_losses
+from metta.rl.memory import keep_freed_memory
 from metta.rl.optimizer import build_optimizer
 from metta.rl.random_state import RandomState, seed_everything
 from metta.rl.ranks import Ranks
@@ -37,6 +38,7 @@ from metta.rl.tiny_checkpoint_manager import TinyCheckpointManager
 from metta.rl.trainer import Trainer
 from metta.rl.trainer_state import TrainerState
 from metta.rl.user_class import load_user_class
+from metta.rl.value_scale import ValueScale
 
 SIZES = ("batch_size", "minibatch_size", "num_worlds")
 LOSS, HOOK = "loss/", "hook/"  # before a part's name among what a checkpoint holds
@@ -61,6 +63,7 @@ def build_trainer(
     # One by default: with two, on two cores, `lstm` was slower and `fast` not clearly faster (LOG.md).
     threads = config.system.threads or 1
     torch.set_num_threads(threads)
+    keep_freed_memory()
     seed = config.system.seed
     seed_everything(seed + ranks.rank * RANK_STRIDE)
     device = (
@@ -83,6 +86,8 @@ def build_trainer(
         tasks = SingleTask(config.world, seed=seed, first_world=ranks.rank * own_worlds)
         env = VecEnv(tasks, num_worlds=own_worlds, threads=threads, stagger=True)
     policy = make_policy(config.policy, env.space, seed=seed, action_names=env.action_names).to(device)
+    policy.precision = getattr(torch, config.system.precision)
+    policy.compiled = config.system.compile
     losses = build_losses(
         trainer_config.losses,
         LossContext(
@@ -108,6 +113,7 @@ def build_trainer(
     )
     trained = torch.nn.ModuleList([policy, *(loss.networks for loss in losses.values())])
     optimizer = build_optimizer(trainer_config.optimizer, trained)
+    value_scale = ValueScale(policy, ranks)
     timer, tracker = Stopwatch(), StatsTracker(env)
     rollout = Rollout(env, policy, experience, timer)
     rollout.begin()
@@ -128,6 +134,7 @@ def build_trainer(
         "stats_tracker": tracker,
         "timer": timer,
         "random": RandomState(),
+        "value_scale": value_scale,
         **{f"{LOSS}{name}": loss for name, loss in losses.items()},
         **{f"{HOOK}{hook.name}": hook for hook in hooks},
     }
@@ -142,6 +149,7 @@ def build_trainer(
         hooks=hooks,
         state=state,
         ranks=ranks,
+        value_scale=value_scale,
     )
 
 

@@ -25,6 +25,10 @@ class SystemConfig(Config):
     processes: int = Field(
         0, ge=0, description="that train together; 0: one a core, or one a GPU, as far as the batch can be cut for them"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of matrix products; weights, sums and what is stored stay float32"
+    )
+    compile: bool = Field(False, description="let torch.compile make the training pass; needs a C++ compiler on CPU")
     threads: int = Field(0, ge=0, description="CPU threads of each process; 0: as many as pay off, which is one")
 
 

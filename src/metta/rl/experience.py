@@ -169,16 +169,16 @@ class Experience:
 
     def minibatch(self, segments: Tensor) -> Minibatch:
         """Copy the given segments (int64 [B]) out of the rollout."""
-        block, row = segments // self.num_rows, segments % self.num_rows
-        steps = block[:, None] * self.segment_length + torch.arange(self.segment_length)
-        index = (steps * self.num_rows + row[:, None]).reshape(-1)  # into [T * N]
+        block, row = np.divmod(segments.numpy(), self.num_rows)
+        steps = block[:, None] * self.segment_length + np.arange(self.segment_length)
+        index = torch.from_numpy((steps * self.num_rows + row[:, None]).reshape(-1))  # into [T * N]
 
         def cut(buffer: Tensor) -> Tensor:
             flat = buffer.reshape(-1, *buffer.shape[2:]).index_select(0, index)
             return flat.reshape(len(segments), self.segment_length, *buffer.shape[2:]).to(self.device)
 
         state = {
-            name: torch.stack([s[name] for s in self.states]).reshape(-1, *value.shape[1:]).index_select(0, segments)
+            name: (torch.cat([s[name] for s in self.states]) if self.blocks > 1 else value).index_select(0, segments)
             for name, value in (self.states[0] if self.states else {}).items()
         }
         return Minibatch(

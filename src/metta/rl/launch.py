@@ -25,6 +25,7 @@ from metta.errors import ConfigError
 from metta.rl.config import TrainConfig, TrainerConfig
 from metta.rl.device import rank_device
 from metta.rl.ranks import DistributedRanks, Ranks
+from metta.spare import let_go, take_rank_process
 
 LEAST_AGENTS = 96  # a rank with fewer agents spends its time on what every step costs, however small
 PARTING_SECONDS = 20.0
@@ -65,6 +66,7 @@ def start_ranks(config: TrainConfig, processes: int) -> Iterator[Ranks]:
     Raises RankError when one of them does not come up.
     """
     if processes == 1:
+        let_go()
         yield Ranks()
         return
     if sys.platform == "linux":
@@ -72,6 +74,7 @@ def start_ranks(config: TrainConfig, processes: int) -> Iterator[Ranks]:
     with tempfile.TemporaryDirectory(prefix="metta-ranks-") as folder:
         meeting = Path(folder) / "meeting"
         children = [_start(config, rank=rank, size=processes, meeting=meeting) for rank in range(1, processes)]
+        let_go()
         try:
             ranks = local_ranks(config, rank=0, size=processes, meeting=meeting, children=children)
             yield ranks
@@ -123,9 +126,7 @@ def most_processes(config: TrainerConfig, *, places: int, agents_per_world: int)
 
 
 def _start(config: TrainConfig, *, rank: int, size: int, meeting: Path) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "metta.rl.rank_process"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    child = take_rank_process()
     order = {
         "rank": rank,
         "size": size,

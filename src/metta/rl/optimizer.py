@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from metta.config import Config
+from metta.rl.adam import KernelAdam
 
 NOT_HIDDEN = ("policy_head", "value_head")  # layers whose matrices Muon leaves to AdamW, as its author does with heads
 
@@ -29,7 +30,7 @@ class OptimizerConfig(Config):
 
 
 def build_optimizer(config: OptimizerConfig, policy: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimizer over every parameter of `policy`; Adam's is fused: one pass over memory a step."""
+    """Return the optimizer over every parameter of `policy`."""
     if config.type == "muon":
         return MuonWithAdamW(config, policy)
     return _adam(config, list(policy.parameters()), decoupled=config.type == "adamw")
@@ -101,12 +102,12 @@ def split_parameters(policy: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def _adam(config: OptimizerConfig, parameters: list[nn.Parameter], *, decoupled: bool) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
-    return kind(
+    return KernelAdam(
         parameters,
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         weight_decay=config.weight_decay,
+        decoupled_weight_decay=decoupled,
         fused=True,
     )

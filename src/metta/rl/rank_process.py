@@ -16,14 +16,17 @@ DOUBT_SECONDS = 3.0
 def main() -> int:
     """Train as one rank of several; return the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 hears Ctrl-C and tells the others
-    order = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_first, daemon=True).start()
-    sys.path[:] = order["path"]
-    from metta.errors import MettaError
+    from metta.errors import MettaError  # loaded while rank 0 loads the same
     from metta.rl.config import TrainConfig
     from metta.rl.launch import local_ranks
     from metta.rl.run import train_rank
 
+    line = sys.stdin.buffer.readline()
+    if not line:  # not needed
+        return 0
+    order = json.loads(line)
+    threading.Thread(target=_end_with_first, daemon=True).start()
+    sys.path[:] = order["path"]
     try:
         config = TrainConfig.model_validate(order["config"])
         ranks = local_ranks(config, rank=order["rank"], size=order["size"], meeting=Path(order["meeting"]))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metta.agent import Observations, PolicyAgent, PolicyOutput
+from metta.agent.dense import fixed_weights
 from metta.agent.sampling import log_prob_entropy, sample_actions
 from metta.envs import BatchedEnv
 from metta.rl.experience import Experience
@@ -17,6 +19,22 @@ from metta.rl.loss.base_loss import BaseLoss
 from metta.rl.stats_tracker import StatsTracker
 from metta.rl.stopwatch import Stopwatch
 from metta.rl.trainer_state import TrainerState
+
+
+class _Steps(NamedTuple):
+    """The buffers of `Experience` that are written at every step, as arrays: a third of the time of tensors."""
+
+    actions: NDArray[np.int64]
+    log_probs: NDArray[np.float32]
+    values: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    terminals: NDArray[np.bool_]
+    truncations: NDArray[np.bool_]
+    resets: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, experience: Experience) -> _Steps:
+        return cls(*(getattr(experience, name).numpy() for name in cls._fields))
 
 
 class Rollout:
@@ -29,8 +47,14 @@ class Rollout:
         self.env, self.policy, self.experience, self.timer = env, policy, experience, timer
         self.state: dict[str, Tensor] = policy.initial_state(env.num_agents)
         self._noise = np.zeros(env.num_agents, dtype=np.float32)
+        self._slot: int | None = None  # where the environment writes
         self._observations = experience.observations.numpy()  # [T+1, N, ...], the environment writes into it
         self._token_counts = experience.token_counts.numpy()
+        self._steps = _Steps.of(experience)
+        # parts of buffers by step, made once: making one takes as long as a small operation on it
+        self._reset_rows = experience.resets.unbind()
+        room = experience.prepared
+        self._rooms = [None if room is None else room[t] for t in range(experience.num_steps + 1)]
         self._final: list[tuple[int, Tensor, Tensor]] = []  # step, rows, values of final observations
 
     def begin(self) -> None:
@@ -40,9 +64,10 @@ class Rollout:
         self.experience.resets[-1] = True
 
     @torch.no_grad()
+    @fixed_weights()
     def run(self, losses: list[BaseLoss], tracker: StatsTracker, trainer_state: TrainerState) -> None:
         """Fill the experience with T steps; `tracker` and every loss's `run_rollout` see each of them."""
-        env, experience, policy = self.env, self.experience, self.policy
+        env, experience, policy, steps = self.env, self.experience, self.policy, self._steps
         if len(experience.observations) > 1:
             experience.observations[0].copy_(experience.observations[-1])
             experience.token_counts[0].copy_(experience.token_counts[-1])
@@ -58,14 +83,12 @@ class Rollout:
             noise = torch.from_numpy(env.action_noise(self._noise)).to(output.logits.device)
             actions, log_probs = sample_actions(output.logits, noise)
             log_probs = self._ask_losses(losses, trainer_state, t, output, actions, log_probs)
-            experience.actions[t] = actions
-            experience.log_probs[t] = log_probs
-            experience.values[t] = output.values
-            if t:
-                experience.next_values[t - 1] = output.values
+            steps.actions[t] = actions.cpu().numpy()
+            steps.log_probs[t] = log_probs.cpu().numpy()
+            steps.values[t] = output.values.cpu().numpy()
             acted = perf_counter()
             self._write_to_slot(t + 1)
-            env.step(experience.actions[t].numpy().astype(np.int32))
+            env.step(steps.actions[t].astype(np.int32))
             self._store(t)
             tracker.gather()
             stepped = perf_counter()
@@ -75,6 +98,7 @@ class Rollout:
             stepping += stepped - acted
         start = perf_counter()
         last = experience.num_steps
+        experience.next_values[:-1] = experience.values[1:]
         experience.next_values[-1] = policy.step(self._observe(last), self.state, self._resets(last)).values
         # written last: the value of a truncated episode's final observation stands in for that of the next episode's
         self._bootstrap_final()
@@ -105,29 +129,30 @@ class Rollout:
     def _write_to_slot(self, t: int) -> None:
         """Let the environment's next observations be those of step `t`."""
         slot = t % len(self._observations)
-        self.env.set_observation_buffer(self._observations[slot], self._token_counts[slot])
+        if slot != self._slot:
+            self.env.set_observation_buffer(self._observations[slot], self._token_counts[slot])
+            self._slot = slot
 
     def _observe(self, t: int) -> Observations:
         """Decode the observations of step t once, for acting now and for every pass of training later."""
         experience = self.experience
         observations = experience.observations[t % len(experience.observations)].to(experience.device)
-        room = experience.prepared
-        return self.policy.prepare(observations, out=None if room is None else room[t])
+        return self.policy.prepare(observations, out=self._rooms[t])
 
     def _resets(self, t: int) -> Tensor:
-        return self.experience.resets[t].to(self.experience.device)
+        return self._reset_rows[t].to(self.experience.device)
 
     def _store(self, t: int) -> None:
-        env, experience = self.env, self.experience
-        experience.rewards[t] = torch.from_numpy(env.rewards)
-        experience.terminals[t] = torch.from_numpy(env.terminals)
-        experience.truncations[t] = torch.from_numpy(env.truncations)
-        experience.resets[t + 1] = experience.terminals[t] | experience.truncations[t]
+        env, steps = self.env, self._steps
+        steps.rewards[t] = env.rewards
+        steps.terminals[t] = env.terminals
+        steps.truncations[t] = env.truncations
+        np.logical_or(env.terminals, env.truncations, out=steps.resets[t + 1])
         if len(env.final_index):
             self._final_values(t)
 
     def _final_values(self, t: int) -> None:
-        """Keep the values of final observations; `next_values[t]` is overwritten by the following step, so remember."""
+        """Keep the values of final observations until all of `next_values` is known."""
         env = self.env
         rows = torch.from_numpy(env.final_index)
         observations = torch.from_numpy(env.final_observation).to(self.experience.device)

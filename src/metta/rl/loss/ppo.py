@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from metta.agent.sampling import log_prob_entropy
-from metta.rl.loss.base_loss import BaseLoss, LossConfig, LossResult
+from metta.rl.loss.base_loss import BaseLoss, LossConfig, LossResult, policy_of
+from metta.rl.loss.ppo_terms import Coefficients, ppo_terms
 
 if TYPE_CHECKING:
     from metta.agent import SequenceOutput
     from metta.rl.experience import Minibatch
     from metta.rl.trainer_state import TrainerState
+
+METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clipfrac", "importance")
 
 
 class PPOConfig(LossConfig):
@@ -22,6 +22,7 @@ class PPOConfig(LossConfig):
 
     clip_coef: float = Field(0.2, gt=0)
     value_coef: float = Field(0.5, ge=0)
+    scale_values: bool = Field(True, description="keep the value head's output, and its loss, near the size 1")
     value_clip_coef: float | None = Field(None, gt=0, description="clip of the value's change; none: no clipping")
     entropy_coef: float = Field(0.01, ge=0)
     gamma: float = Field(0.99, ge=0, le=1)
@@ -53,44 +54,13 @@ class PPOLoss(BaseLoss):
 
     def run_train(self, state: TrainerState, minibatch: Minibatch, output: SequenceOutput) -> LossResult:
         """Return PPO's loss; metrics: policy_loss, value_loss, entropy, approx_kl, clipfrac, importance."""
-        config, own = self.config, minibatch.is_own
-        log_prob, entropy = log_prob_entropy(output.logits, minibatch.actions)
-        log_ratio = log_prob - minibatch.log_probs
-        if own is not None:
-            log_ratio = log_ratio.masked_fill(~own, 0.0)  # it may be large where the policy did not choose
-        ratio = log_ratio.exp()
+        config = self.config
+        value_coef = config.value_coef / policy_of(state).value_scale.square()
+        coefficients = Coefficients(config.clip_coef, config.value_clip_coef, value_coef, config.entropy_coef)
+        terms = ppo_terms(output, minibatch, coefficients)
         if config.has_vtrace and state.experience is not None:
-            state.experience.keep_ratios(minibatch.segments, ratio.detach())
-        advantages = minibatch.advantages
-        # Schulman et al. 2017, "Proximal Policy Optimization Algorithms", eq. 7
-        unclipped = advantages * ratio
-        clipped = advantages * ratio.clamp(1.0 - config.clip_coef, 1.0 + config.clip_coef)
-        policy_loss = -_mean(torch.min(unclipped, clipped), own)
-        value_error = (output.values - minibatch.returns).square()
-        if config.value_clip_coef is not None:
-            change = output.values - minibatch.values
-            near = minibatch.values + change.clamp(-config.value_clip_coef, config.value_clip_coef)
-            value_error = torch.max(value_error, (near - minibatch.returns).square())
-        value_loss = 0.5 * _mean(value_error, own)
-        mean_entropy = _mean(entropy, own)
-        loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * mean_entropy
-        with torch.no_grad():
-            metrics = {
-                "policy_loss": policy_loss.detach(),
-                "value_loss": value_loss.detach(),
-                "entropy": mean_entropy.detach(),
-                # http://joschu.net/blog/kl-approx.html, the estimator k3
-                "approx_kl": _mean(ratio.detach() - 1.0 - log_ratio.detach(), own),
-                "clipfrac": _mean(((ratio.detach() - 1.0).abs() > config.clip_coef).float(), own),
-                "importance": _mean(ratio.detach(), own),
-            }
+            state.experience.keep_ratios(minibatch.segments, terms.ratios)
+        metrics = {name: getattr(terms, name) for name in METRICS}
         if config.target_kl is not None and float(metrics["approx_kl"]) > config.target_kl:
             state.stop_update_epoch = True
-        return LossResult(loss, metrics)
-
-
-def _mean(values: Tensor, own: Tensor | None) -> Tensor:
-    """Return the mean of `values` [B, L] over the policy's own steps, bool [B, L]; 0 where there are none."""
-    if own is None:
-        return values.mean()
-    return (values * own).sum() / own.sum().clamp(min=1)
+        return LossResult(terms.loss, metrics)

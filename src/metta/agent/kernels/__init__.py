@@ -1,0 +1,1 @@
+"""Loops for a CPU that numba compiles: products of matrices, recurrence, choice of actions. No torch in here."""

@@ -1,0 +1,39 @@
+"""Freed memory stays with the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+import numpy as np
+from metta.rl.memory import keep_freed_memory
+if "keep" in sys.argv and not keep_freed_memory():
+    print("skip")
+    raise SystemExit
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def use():
+    for size in (3_000_000, 700_000, 9_000_000):
+        np.ones(size, np.uint8)
+use()
+before = faults()
+for _ in range(20):
+    use()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is Linux's")
+def test_blocks_that_are_freed_and_taken_again_cost_no_page_faults() -> None:
+    counts = []
+    for arguments in ([], ["keep"]):
+        done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
+        if done.stdout.strip() == "skip":
+            pytest.skip("this C library has no mallopt")
+        counts.append(int(done.stdout))
+    default, kept = counts
+    assert kept < 100 < default
