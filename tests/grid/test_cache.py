@@ -70,6 +70,17 @@ def test_the_directory_lies_outside_of_the_package_and_carries_the_hash():
     assert not directory.is_relative_to(Path(metta.__file__).parent)
 
 
+def test_another_folder_of_kernels_has_a_directory_of_its_own_that_changes_with_its_sources(tmp_path):
+    (tmp_path / "kernel.py").write_text("x = 1")
+    first = cache.source_hash(tmp_path)
+    cache.source_hash.cache_clear()
+    (tmp_path / "kernel.py").write_text("x = 2")
+    second = cache.source_hash(tmp_path)
+    assert len({first, second, cache.source_hash()}) == 3
+    with cache.compile_cache(tmp_path):
+        assert Path(numba.config.CACHE_DIR).name == second
+
+
 def test_numbas_own_setting_is_left_alone():
     before = numba.config.CACHE_DIR
     with cache.compile_cache():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,11 @@ from metta.rl.loss.ppo import PPOConfig, PPOLoss
 from metta.rl.trainer_state import TrainerState
 
 SHAPE, ACTIONS = (6, 9), 5
+
+
+def unscaled_state() -> TrainerState:
+    """A state whose policy's values are as large as its head says."""
+    return TrainerState(policy=SimpleNamespace(value_scale=torch.ones(())))  # type: ignore[arg-type]
 
 
 def random_inputs(seed: int) -> tuple[Minibatch, SequenceOutput]:
@@ -86,7 +93,7 @@ def reference(config: PPOConfig, minibatch: Minibatch, output: SequenceOutput) -
 )
 def test_the_loss_and_its_metrics_are_those_written_out_in_numpy(config: PPOConfig, seed: int) -> None:
     minibatch, output = random_inputs(seed)
-    result = PPOLoss(config).run_train(TrainerState(), minibatch, output)
+    result = PPOLoss(config).run_train(unscaled_state(), minibatch, output)
     expected = reference(config, minibatch, output)
     assert 0 < expected["clipfrac"] < 1
     assert result.metrics.keys() == expected.keys() - {"loss"}
@@ -96,7 +103,7 @@ def test_the_loss_and_its_metrics_are_those_written_out_in_numpy(config: PPOConf
 
 def test_the_gradients_are_finite_and_reach_logits_and_values() -> None:
     minibatch, output = random_inputs(0)
-    PPOLoss(PPOConfig(value_clip_coef=0.3)).run_train(TrainerState(), minibatch, output).loss.backward()  # type: ignore[no-untyped-call]
+    PPOLoss(PPOConfig(value_clip_coef=0.3)).run_train(unscaled_state(), minibatch, output).loss.backward()  # type: ignore[no-untyped-call]
     for tensor in (output.logits, output.values):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
@@ -107,7 +114,7 @@ def test_the_gradient_of_a_clipped_step_is_that_of_its_entropy_and_value_alone()
     minibatch, output = random_inputs(0)
     minibatch.log_probs -= 5.0  # every ratio far above the clip
     minibatch.advantages = minibatch.advantages.abs()
-    PPOLoss(PPOConfig(entropy_coef=0.0)).run_train(TrainerState(), minibatch, output).loss.backward()  # type: ignore[no-untyped-call]
+    PPOLoss(PPOConfig(entropy_coef=0.0)).run_train(unscaled_state(), minibatch, output).loss.backward()  # type: ignore[no-untyped-call]
     assert output.logits.grad is not None
     assert output.values.grad is not None
     assert not output.logits.grad.any()
@@ -116,7 +123,7 @@ def test_the_gradient_of_a_clipped_step_is_that_of_its_entropy_and_value_alone()
 
 
 def test_metrics_hold_no_gradient() -> None:
-    result = PPOLoss(PPOConfig()).run_train(TrainerState(), *random_inputs(0))
+    result = PPOLoss(PPOConfig()).run_train(unscaled_state(), *random_inputs(0))
     assert result.loss.requires_grad
     assert not any(metric.requires_grad for metric in result.metrics.values())
 
@@ -125,7 +132,7 @@ def test_a_divergence_above_the_target_ends_the_epochs_updates() -> None:
     minibatch, output = random_inputs(0)
     kl = reference(PPOConfig(), minibatch, output)["approx_kl"]
     for target, stops in ((None, False), (kl * 1.01, False), (kl * 0.99, True)):
-        state = TrainerState()
+        state = unscaled_state()
         PPOLoss(PPOConfig(target_kl=target)).run_train(state, minibatch, output)
         assert state.stop_update_epoch is stops, target
 
@@ -138,14 +145,14 @@ def test_steps_that_a_loss_chose_have_no_part_in_the_loss_nor_in_its_metrics() -
     minibatch.is_own = own
     for buffer in (minibatch.log_probs, minibatch.advantages, minibatch.returns):
         buffer[~own] = -2000.0  # the ratio there overflows
-    masked = PPOLoss(PPOConfig()).run_train(TrainerState(), minibatch, output)
+    masked = PPOLoss(PPOConfig()).run_train(unscaled_state(), minibatch, output)
     masked.loss.backward()  # type: ignore[no-untyped-call]
     for tensor in (output.logits, output.values):
         assert tensor.grad is not None
         assert tensor.grad[own].any() and not tensor.grad[~own].any()
     for name in ("actions", "log_probs", "values", "advantages", "returns"):
         setattr(kept, name, getattr(kept, name)[:2])
-    alone = PPOLoss(PPOConfig()).run_train(TrainerState(), kept, SequenceOutput(*(part[:2] for part in output)))
+    alone = PPOLoss(PPOConfig()).run_train(unscaled_state(), kept, SequenceOutput(*(part[:2] for part in output)))
     for name, value in {"loss": masked.loss, **masked.metrics}.items():
         torch.testing.assert_close(value, {"loss": alone.loss, **alone.metrics}[name], msg=name)
 
@@ -153,7 +160,7 @@ def test_steps_that_a_loss_chose_have_no_part_in_the_loss_nor_in_its_metrics() -
 def test_a_minibatch_without_any_step_of_the_policy_teaches_nothing() -> None:
     minibatch, output = random_inputs(0)
     minibatch.is_own = torch.zeros(SHAPE, dtype=torch.bool)
-    result = PPOLoss(PPOConfig()).run_train(TrainerState(), minibatch, output)
+    result = PPOLoss(PPOConfig()).run_train(unscaled_state(), minibatch, output)
     assert float(result.loss.detach()) == 0.0
 
 

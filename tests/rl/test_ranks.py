@@ -104,6 +104,7 @@ def test_the_averaged_gradient_of_two_ranks_is_that_of_one_on_the_same_batch(tmp
     assert {name: left[name] for name in same} == pytest.approx({name: right[name] for name in same}, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_ranks_that_was_stopped_goes_on_exactly_and_says_when_their_number_changed(tmp_path: Path) -> None:
     whole = start(tmp_path / "whole", trainer__total_timesteps=512 * 6)
     halves = start(tmp_path / "halves", trainer__total_timesteps=512 * 6)
@@ -122,7 +123,7 @@ def test_a_run_of_two_ranks_that_was_stopped_goes_on_exactly_and_says_when_their
     assert "was trained by 2 processes and goes on with 1" in said and "system.processes=2" in said
 
 
-@pytest.mark.parametrize("victim", ["first", "other"])
+@pytest.mark.parametrize("victim", [pytest.param("first", marks=pytest.mark.slow), "other"])
 def test_a_rank_that_is_killed_ends_all_and_the_run_goes_on_from_its_checkpoint(tmp_path: Path, victim: str) -> None:
     run = start(tmp_path, trainer__total_timesteps=512 * 100_000)
     wait_for_epoch(tmp_path, 2, run)

@@ -60,7 +60,8 @@ def test_a_further_pass_is_weighed_by_the_ratios_that_the_one_before_it_saw(
         used.clear()
         trainer.run_epoch()
         assert (used[0] == 1).all()
-        assert torch.equal(used[1], seen[0]) and torch.equal(used[2], seen[1])
+        for one, other in zip(used[1:], seen, strict=False):  # the loss's kernel rounds in its own order
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
         assert (used[1] - 1).abs().max() > 1e-3
 
 

@@ -50,9 +50,9 @@ class _Dense(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         x, *weights = (array(tensor) for tensor in ctx.saved_tensors)
         weight, rows = _side_by_side(weights, 0), x.reshape(-1, x.shape[-1])
-        given = _side_by_side([array(grad).reshape(len(rows), -1) for grad in grad_outputs], 1)
+        given = _side_by_side([array(grad).reshape(len(rows), grad.shape[-1]) for grad in grad_outputs], 1)
         grad_x, parts = np.empty(x.shape, np.float32), num_parts(len(rows))
-        out, grad_rows = ctx.out.reshape(len(rows), -1), grad_x.reshape(rows.shape)
+        out, grad_rows = ctx.out.reshape(len(rows), ctx.out.shape[-1]), grad_x.reshape(rows.shape)
         # Every thread adds to gradients of its own; they are summed in order, so only the number of threads matters.
         grad_weight = np.zeros((parts, *weight.shape), np.float32)
         grad_bias = np.zeros((parts, len(weight)), np.float32)
@@ -81,7 +81,7 @@ def _forward(x: Floats, relu: bool, layers: Sequence[nn.Linear]) -> Floats:
     rows = x.reshape(-1, x.shape[-1])
     out = np.empty((len(rows), columns.shape[1]), np.float32)
     in_ranges(len(rows), lambda part, start, stop: kernels.dense_forward(rows, columns, relu, out, start, stop))
-    return out.reshape(*x.shape[:-1], -1)
+    return out.reshape(*x.shape[:-1], out.shape[1])
 
 
 def _columns(*layers: nn.Linear) -> Floats:

@@ -135,12 +135,12 @@ def sum_decoded_rows(table: Tensor, decoded: DecodedTokens, *, relu: bool = Fals
     Negative sums become 0 with `relu`. The gradient of `table` is dense; on CPU it is the same to the bit in every run
     with the same number of threads.
     """
+    shape = *decoded.shape, table.shape[1]
     if not has_kernels(table):
-        summed = sum_decoded_rows_torch(table, decoded).reshape(*decoded.shape, -1)
+        summed = sum_decoded_rows_torch(table, decoded).reshape(shape)
         return torch.relu(summed) if relu else summed
     if not torch.is_grad_enabled():
-        summed = _sum(array(table), decoded.arrays, relu)
-        return torch.from_numpy(summed if decoded.samples.ndim == 1 else summed.reshape(*decoded.shape, -1))
+        return torch.from_numpy(_sum(array(table), decoded.arrays, relu).reshape(shape))
     added: Tensor = _SumRows.apply(table, decoded, relu)  # type: ignore[no-untyped-call]
     return added
 
@@ -157,7 +157,7 @@ class _SumRows(torch.autograd.Function):
     def forward(ctx: Any, table: Tensor, decoded: DecodedTokens, relu: bool) -> Tensor:
         ctx.decoded, ctx.table_shape, ctx.relu = decoded.arrays, table.shape, relu
         ctx.out = _sum(array(table), ctx.decoded, relu)
-        return torch.from_numpy(ctx.out.reshape(*decoded.shape, -1))
+        return torch.from_numpy(ctx.out.reshape(*decoded.shape, table.shape[1]))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:

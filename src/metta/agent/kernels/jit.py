@@ -26,5 +26,5 @@ def kernel(function: Function) -> Function:
 
 def inlined(function: Function) -> Function:
     """Let a function become part of the kernels that call it; it is not compiled alone."""
-    compiled: Function = numba.njit(inline="always", **_OPTIONS)(function)
+    compiled: Function = numba.njit(forceinline=True, **_OPTIONS)(function)
     return compiled
