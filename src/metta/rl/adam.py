@@ -56,6 +56,10 @@ class KernelAdam(torch.optim.Adam):
             )
             torch.autograd.graph.increment_version(parameters)
 
+    # torch would wrap it in a mark for its profiler (and calls of hooks, of which there are none); between minibatches,
+    # when nothing of that is in the cache, the mark takes as long as the step
+    step.hooked = True  # type: ignore[attr-defined]
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._addresses = {}

@@ -46,7 +46,7 @@ class Rollout:
     def __init__(self, env: BatchedEnv, policy: PolicyAgent, experience: Experience, timer: Stopwatch) -> None:
         self.env, self.policy, self.experience, self.timer = env, policy, experience, timer
         self.state: dict[str, Tensor] = policy.initial_state(env.num_agents)
-        self._noise = np.zeros(env.num_agents, dtype=np.float32)
+        self._noise = torch.zeros(env.num_agents)
         self._slot: int | None = None  # where the environment writes
         self._observations = experience.observations.numpy()  # [T+1, N, ...], the environment writes into it
         self._token_counts = experience.token_counts.numpy()
@@ -80,8 +80,8 @@ class Rollout:
                 experience.states.append({name: value.cpu().clone() for name, value in self.state.items()})
             output = policy.step(self._observe(t), self.state, self._resets(t))
             self.state = output.state
-            noise = torch.from_numpy(env.action_noise(self._noise)).to(output.logits.device)
-            actions, log_probs = sample_actions(output.logits, noise)
+            env.action_noise(self._noise.numpy())
+            actions, log_probs = sample_actions(output.logits, self._noise.to(output.logits.device))
             log_probs = self._ask_losses(losses, trainer_state, t, output, actions, log_probs)
             steps.actions[t] = actions.cpu().numpy()
             steps.log_probs[t] = log_probs.cpu().numpy()
