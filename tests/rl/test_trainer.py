@@ -52,6 +52,21 @@ def test_training_replays_exactly_what_acted(tmp_path: Path, architecture: str) 
     torch.testing.assert_close(output.values, minibatch.values, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("architecture", ["fast", "lstm"])
+def test_with_kernels_of_our_own_the_replay_has_the_bits_of_what_acted(tmp_path: Path, architecture: str) -> None:
+    made = config(tmp_path, architecture=architecture)
+    made.system.device = "cpu"
+    trainer = build_trainer(made, run="run")
+    trainer.begin()
+    for _ in range(2):
+        trainer.run_epoch()
+    trainer.rollout.run([], trainer.tracker, trainer.state)
+    minibatch = trainer.experience.minibatch(torch.arange(trainer.experience.num_segments))
+    output = trainer.policy.sequence(minibatch.observations, minibatch.state, minibatch.resets)
+    assert torch.equal(log_prob_entropy(output.logits, minibatch.actions)[0], minibatch.log_probs)
+    assert torch.equal(output.values, minibatch.values)
+
+
 def test_a_truncated_episode_bootstraps_from_its_final_observation(tmp_path: Path) -> None:
     trainer = build_trainer(config(tmp_path), run="run")
     finals: list[tuple[int, np.ndarray, np.ndarray]] = []
