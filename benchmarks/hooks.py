@@ -45,47 +45,57 @@ def default_config(folder: str) -> TrainConfig:
     return config
 
 
-class HookClock:
-    """Measures what a trainer's hooks take: in all, the calling itself included, and each."""
+class TimedTrainer(Trainer):
+    """A trainer that measures what its hooks take: in all, the calling itself included, and each."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.total = 0.0
-        self.each: Counter[str] = Counter()
-        self._call_hooks, self._guard = trainer._call_hooks, trainer._guard
-        trainer._call_hooks = self._all  # type: ignore[method-assign]
-        trainer._guard = self._one  # type: ignore[method-assign]
+    def __init__(self, parts: Trainer) -> None:
+        self.hook_seconds = 0.0
+        self.seconds_of_each: Counter[str] = Counter()
+        super().__init__(
+            parts.config,
+            seed=parts.seed,
+            policy=parts.policy,
+            optimizer=parts.optimizer,
+            rollout=parts.rollout,
+            experience=parts.experience,
+            losses=parts.losses,
+            hooks=parts.hooks,
+            state=parts.state,
+            ranks=parts.ranks,
+            value_scale=parts.value_scale,
+        )
 
-    def _all(self, moment: str) -> None:
+    def _call_hooks(self, moment: str) -> None:
         start = time.perf_counter()
-        self._call_hooks(moment)
-        self.total += time.perf_counter() - start
+        super()._call_hooks(moment)
+        self.hook_seconds += time.perf_counter() - start
 
-    def _one(self, hook: TrainerHook, call: Callable[[], None]) -> None:
+    def _guard(self, hook: TrainerHook, call: Callable[[], None]) -> None:
         start = time.perf_counter()
-        self._guard(hook, call)
-        self.each[hook.name] += time.perf_counter() - start
+        super()._guard(hook, call)
+        self.seconds_of_each[hook.name] += time.perf_counter() - start
 
 
 def measure_share(epochs: int) -> dict[str, Any]:
     """Return the hooks' share of an epoch, in windows and for each hook."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(default_config(folder), run="hooks")
+        trainer = TimedTrainer(build_trainer(default_config(folder), run="hooks"))
         trainer.begin()
         for _ in range(WARM_UP):
             trainer.run_epoch()
-        clock = HookClock(trainer)
+        trainer.hook_seconds, trainer.seconds_of_each = 0.0, Counter()
         shares, begin = [], time.perf_counter()
         for _ in range(WINDOWS):
-            start, before = time.perf_counter(), clock.total
+            start, before = time.perf_counter(), trainer.hook_seconds
             for _ in range(epochs // WINDOWS):
                 trainer.run_epoch()
-            shares.append((clock.total - before) / (time.perf_counter() - start))
+            shares.append((trainer.hook_seconds - before) / (time.perf_counter() - start))
         seconds, count = time.perf_counter() - begin, epochs // WINDOWS * WINDOWS
-        trainer._call_end(None)
+        trainer.end()
     return {
         "share": spread(shares),
-        "milliseconds_per_epoch": {"epoch": 1e3 * seconds / count, "hooks": 1e3 * clock.total / count},
-        "share_of_each": {name: round(spent / seconds, 6) for name, spent in clock.each.most_common()},
+        "milliseconds_per_epoch": {"epoch": 1e3 * seconds / count, "hooks": 1e3 * trainer.hook_seconds / count},
+        "share_of_each": {name: round(spent / seconds, 6) for name, spent in trainer.seconds_of_each.most_common()},
     }
 
 
@@ -104,7 +114,7 @@ def measure_memory(epochs: int) -> dict[str, Any]:
                 trainer.run_epoch()
             gc.collect()
             marks.append(psutil.Process().memory_info().rss / MIB)
-        trainer._call_end(None)
+        trainer.end()
         lines = len((Path(folder) / "memory" / "metrics.jsonl").read_text().splitlines())
     return {"epochs": lines, "mib": [round(mark, 1) for mark in marks], "growth_mib": round(marks[-1] - marks[0], 2)}
 

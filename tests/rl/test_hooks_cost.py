@@ -28,7 +28,7 @@ def test_memory_stays_flat_over_a_thousand_epochs(tmp_path: Path) -> None:
             trainer.run_epoch()
         gc.collect()
         resident.append(psutil.Process().memory_info().rss / 2**20)
-    trainer._call_end(None)
+    trainer.end()
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["metric/epoch"] == len(lines) == 1000
     assert resident[-1] - resident[0] < 4.0, resident

@@ -101,7 +101,7 @@ def test_a_run_that_goes_on_is_running_again(tmp_path: Path) -> None:
     trainer = build_trainer(made(tmp_path), run="run")
     trainer.begin()
     assert beat(tmp_path / "run" / "heartbeat.json")["status"] == "running"
-    trainer._call_end(None)
+    trainer.end()
 
 
 def test_no_seconds_are_no_file(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_a_checkpoint_holds_what_hooks_and_losses_know_after_the_epoch(
     last = len(calls) - 1 - calls[::-1].index("user.mine on_epoch_end")
     assert {"state of the hook", "state of the loss"} <= set(calls[last:])
     assert not {"state of the hook", "state of the loss"} & set(calls[:last])
-    trainer._call_end(None)
+    trainer.end()
 
 
 class SecondRank(Ranks):

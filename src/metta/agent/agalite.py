@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metta.agent.encoders import orthogonal
+from metta.agent.gradients import apply
 from metta.agent.policy_agent import PolicyAgent, PolicyConfig, State
 from metta.envs import Space
 
@@ -48,7 +49,7 @@ class AgalitePolicy(PolicyAgent):
     config_class = AgaliteConfig
 
     def __init__(self, config: AgaliteConfig, space: Space, action_names: Sequence[str]) -> None:
-        super().__init__(config, space, action_names, core_width=config.width)
+        super().__init__(config, space, action_names)
         self.layers = nn.ModuleList(AgaliteLayer(config) for _ in range(config.num_layers))
 
     def initial_state(self, batch: int) -> State:
@@ -199,7 +200,7 @@ def discounted_sum(inputs: Tensor, keep: Tensor, start: Tensor) -> Tensor:
         keep: the same number of axes; of length 1 where it is the same along one.
         start: [B, ...].
     """
-    result: Tensor = _DiscountedSum.apply(inputs, keep, start)  # type: ignore[no-untyped-call]
+    result: Tensor = apply(_DiscountedSum, inputs, keep, start)
     return result
 
 

@@ -113,7 +113,7 @@ def make_policy(
         config = agent_class.config_class.model_validate({"architecture": config.architecture, **config.settings})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return agent_class(config, space, action_names)  # type: ignore[call-arg]
+        return agent_class(config, space, action_names)
 
 
 def policy_class(architecture: str) -> type[PolicyAgent]:

@@ -89,7 +89,7 @@ def load_policy(path: Path | str, *, allow_class: str | None = None, device: tor
         agent_class = policy_class(architecture)
         config = agent_class.config_class.model_validate(contents["config"])
         with torch.random.fork_rng(devices=[]):  # the fresh weights are replaced at once
-            agent = agent_class(config, _space(contents), contents["action_names"])  # type: ignore[call-arg]
+            agent = agent_class(config, _space(contents), contents["action_names"])
         agent.load_state_dict(contents["state_dict"])
     except ConfigError:
         raise

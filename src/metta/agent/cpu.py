@@ -15,6 +15,8 @@ from torch import Tensor
 
 Floats = NDArray[np.float32]
 
+_settings: Any = numba.config  # its attributes are made when it is imported, from the environment
+
 PARALLEL_FROM = 512  # samples; below, handing a range to a thread costs more than it saves
 
 
@@ -22,7 +24,7 @@ def has_kernels(tensor: Tensor) -> bool:
     """Whether kernels can work on `tensor`: on the CPU, float32 if real, and nothing else was asked for."""
     fits = tensor.is_cpu and (tensor.dtype == torch.float32 or not tensor.is_floating_point())
     is_torch_asked = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()  # for other precision or code
-    return fits and not is_torch_asked and not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+    return fits and not is_torch_asked and not _settings.DISABLE_JIT
 
 
 def array(tensor: Tensor) -> NDArray[Any]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from metta.agent.cpu import Floats, array, has_kernels, in_ranges, num_parts
+from metta.agent.gradients import apply
 from metta.agent.kernels import dense as kernels
 from metta.agent.kernels.products import LANES
 
@@ -33,7 +34,7 @@ def dense(x: Tensor, *layers: nn.Linear, relu: bool = False) -> Sequence[Tensor]
     if not torch.is_grad_enabled():
         return _split(_forward(array(x), relu, layers), layers)
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-    split: Sequence[Tensor] = _Dense.apply(x, relu, layers, *parameters)  # type: ignore[no-untyped-call]
+    split: Sequence[Tensor] = apply(_Dense, x, relu, layers, *parameters)
     return split
 
 

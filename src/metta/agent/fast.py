@@ -27,7 +27,7 @@ class FastPolicy(PolicyAgent):
     config_class = FastConfig
 
     def __init__(self, config: FastConfig, space: Space, action_names: Sequence[str]) -> None:
-        super().__init__(config, space, action_names, core_width=config.width)
+        super().__init__(config, space, action_names)
         self.hidden = orthogonal(nn.Linear(config.width, config.width))
 
     def core_step(self, encoded: Tensor, state: State) -> tuple[Tensor, State]:

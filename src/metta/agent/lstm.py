@@ -21,6 +21,11 @@ class LstmConfig(PolicyConfig):
     width: int = Field(64, ge=1, le=4096, description="of the encoder")
     hidden: int = Field(128, ge=1, le=4096, description="of the LSTM")
 
+    @property
+    def core_width(self) -> int:
+        """What the LSTM says."""
+        return self.hidden
+
 
 class LstmPolicy(PolicyAgent):
     """The encoder, LSTM, heads. The state is {"h": [N, hidden], "c": [N, hidden]}."""
@@ -28,7 +33,7 @@ class LstmPolicy(PolicyAgent):
     config_class = LstmConfig
 
     def __init__(self, config: LstmConfig, space: Space, action_names: Sequence[str]) -> None:
-        super().__init__(config, space, action_names, core_width=config.hidden)
+        super().__init__(config, space, action_names)
         self.hidden = config.hidden
         self.lstm = nn.LSTM(config.width, config.hidden, batch_first=True)
         for name, parameter in self.lstm.named_parameters():

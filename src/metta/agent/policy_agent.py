@@ -62,6 +62,11 @@ class PolicyConfig(Config):
     architecture: str
     width: int = 64  # of the encoder's output
 
+    @property
+    def core_width(self) -> int:
+        """Width of the core's output, which the heads read."""
+        return self.width
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -86,7 +91,7 @@ class PolicyAgent(nn.Module):
     config_class: ClassVar[type[PolicyConfig]]
     value_scale: Tensor  # float32 []
 
-    def __init__(self, config: PolicyConfig, space: Space, action_names: Sequence[str], *, core_width: int) -> None:
+    def __init__(self, config: PolicyConfig, space: Space, action_names: Sequence[str]) -> None:
         super().__init__()
         if not action_names:
             raise ConfigError("a policy needs at least one action")
@@ -94,8 +99,8 @@ class PolicyAgent(nn.Module):
         self.space = space
         self.action_names = tuple(action_names)
         self.encoder = make_encoder(space, config.width)
-        self.policy_head = orthogonal(nn.Linear(core_width, len(self.action_names)), gain=0.01)
-        self.value_head = orthogonal(nn.Linear(core_width, 1), gain=1.0)
+        self.policy_head = orthogonal(nn.Linear(config.core_width, len(self.action_names)), gain=0.01)
+        self.value_head = orthogonal(nn.Linear(config.core_width, 1), gain=1.0)
         # values are the head's output times this, which training keeps at the size of returns
         self.register_buffer("value_scale", torch.ones(()))
         self.connection = self._connect(space, self.action_names, allow_missing_actions=False)
@@ -177,7 +182,7 @@ class PolicyAgent(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move the connection along when the weights move (`to`, `cuda`, `cpu` all come through here)."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives this method no types
         self.connection = self.connection.to(self.device)
         return self
 
@@ -196,7 +201,7 @@ class PolicyAgent(nn.Module):
     @property
     def core_width(self) -> int:
         """D, the width of the core's output."""
-        return self.policy_head.in_features
+        return self.config.core_width
 
     @property
     def features(self) -> tuple[Feature, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from metta.agent.cpu import Floats, array, arrays, has_kernels, in_ranges, num_parts
 from metta.agent.dense import packed
+from metta.agent.gradients import apply
 from metta.agent.kernels import recurrent as kernels
 from metta.agent.kernels.products import LANES
 
@@ -39,7 +40,7 @@ def lstm(layer: nn.LSTM, x: Tensor, h: Tensor, c: Tensor, reset: Tensor) -> Lstm
     if not has_kernels(x) or layer.input_size % LANES or layer.hidden_size % LANES:
         return lstm_torch(layer, x, h, c, reset)
     if torch.is_grad_enabled():
-        return LstmOutput(*_Lstm.apply(x, h, c, reset, layer, *layer.all_weights[0]))  # type: ignore[no-untyped-call]
+        return LstmOutput(*apply(_Lstm, x, h, c, reset, layer, *layer.all_weights[0]))
     return LstmOutput(*map(torch.from_numpy, _forward(layer, *arrays(x, reset, h, c), keep=False)[:3]))
 
 

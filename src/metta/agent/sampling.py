@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metta.agent.cpu import Floats, array, has_kernels
+from metta.agent.gradients import apply
 from metta.agent.kernels import choices as kernels
 
 
@@ -33,7 +34,7 @@ def log_prob_entropy(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Return the log-probability of `actions` int64 [...] and the entropy in nats, both [...], of logits [..., A]."""
     if not has_kernels(logits):
         return log_prob_entropy_torch(logits, actions)
-    log_probs, entropies = _LogProbEntropy.apply(logits, actions)  # type: ignore[no-untyped-call]
+    log_probs, entropies = apply(_LogProbEntropy, logits, actions)
     return log_probs, entropies
 
 

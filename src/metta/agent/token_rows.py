@@ -20,6 +20,7 @@ from torch import Tensor
 
 from metta.agent import token_kernels as kernels
 from metta.agent.cpu import Floats, array, arrays, has_kernels, in_ranges, num_parts
+from metta.agent.gradients import apply
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def sum_decoded_rows(table: Tensor, decoded: DecodedTokens, *, relu: bool = Fals
         return torch.relu(summed) if relu else summed
     if not torch.is_grad_enabled():
         return torch.from_numpy(_sum(array(table), decoded.arrays, relu).reshape(shape))
-    added: Tensor = _SumRows.apply(table, decoded, relu)  # type: ignore[no-untyped-call]
+    added: Tensor = apply(_SumRows, table, decoded, relu)
     return added
 
 

@@ -18,7 +18,7 @@ import weakref
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import (
     NativeValue,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import types
@@ -43,7 +43,7 @@ def kernel(function: F) -> F:
     def launch(*arguments: Any) -> Any:
         return compiled(*[prepare(argument) for argument in arguments])
 
-    return launch  # type: ignore[return-value]
+    return cast(F, launch)
 
 
 def builder(function: F) -> F:

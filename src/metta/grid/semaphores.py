@@ -9,7 +9,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba.core import cgutils, extending, types
 from numpy.typing import NDArray
 

@@ -70,7 +70,7 @@ def draw_panel(frame: Frame, *, follow: int | None = None, max_lines: int = 40, 
     lines += [Text(f"step {frame.step}{of}", style="bold"), Text(f"reward {mean:.2f} an agent, {total:.1f} in all")]
     followed = next((agent for agent in frame.agents if agent.agent_id == follow), None)
     if followed is not None:
-        lines += ["", *_agent_lines(followed)]  # type: ignore[list-item]
+        lines += [Text(), *_agent_lines(followed)]
     lines.append(Text())
     ranked = sorted(frame.agents, key=lambda agent: (-agent.total_reward, agent.agent_id))
     room = max(max_lines - len(lines), 0)

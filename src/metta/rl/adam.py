@@ -31,6 +31,7 @@ class KernelAdam(torch.optim.Adam):
     # torch wraps these to keep them out of `torch.compile`, and loads that compiler, two seconds, at the first call
     add_param_group = _unwrapped(torch.optim.Optimizer.add_param_group)
     state_dict = _unwrapped(torch.optim.Optimizer.state_dict)
+    load_state_dict = _unwrapped(torch.optim.Optimizer.load_state_dict)  # which calls `__setstate__`
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -38,12 +39,11 @@ class KernelAdam(torch.optim.Adam):
         self._addresses: dict[tuple[int, ...], NDArray[np.int64]] = {}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Step every parameter that has a gradient."""
         groups = [(group, [p for p in group["params"] if p.grad is not None]) for group in self.param_groups]
         if closure is not None or not all(_fits(p) for _, parameters in groups for p in parameters):
-            super().step(closure)
-            return
+            return super().step(closure)
         for group, parameters in groups:
             kernels.adam_steps(
                 self._find(parameters),
@@ -55,19 +55,15 @@ class KernelAdam(torch.optim.Adam):
                 bool(group["decoupled_weight_decay"]),
             )
             torch.autograd.graph.increment_version(parameters)
+        return None
 
     # torch would wrap it in a mark for its profiler (and calls of hooks, of which there are none); between minibatches,
     # when nothing of that is in the cache, the mark takes as long as the step
-    step.hooked = True  # type: ignore[attr-defined]
+    step.__dict__["hooked"] = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch gives this method no types
         self._addresses = {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict`, of this optimizer or of torch's own."""
-        _unwrapped(torch.optim.Optimizer.load_state_dict)(self, state_dict)
-        self._addresses.clear()
 
     def _find(self, parameters: list[nn.Parameter]) -> NDArray[np.int64]:
         """Return the addresses [P, 5] of weights, gradients, moments and numbers of steps."""

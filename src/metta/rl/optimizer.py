@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -73,7 +72,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         super().__init__([*matrices, *others], {})
         self.param_groups = [group for part in self._parts.values() for group in part.param_groups]
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Step both."""
         assert closure is None
         for part in self._parts.values():

@@ -69,12 +69,19 @@ class Trainer:
             error = caught
             raise
         finally:
-            self._call_end(error)
+            self.end(error)
 
     def begin(self) -> None:
         """Tell every hook and loss that training begins, or goes on after a resume."""
         self.ranks.copy_from_first(self.policy.state_dict().values())
         self._call("on_new_training_run")
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Tell every hook and loss that training has ended, with the exception that ended it, if any."""
+        for hook in self.hooks:
+            self._guard(hook, partial(hook.on_training_end, self.state, error))
+        for loss in self.losses.values():
+            loss.on_training_end(self.state, error)
 
     def run_epoch(self) -> bool:
         """Play one rollout and learn from it; return whether the run is over."""
@@ -191,7 +198,7 @@ class Trainer:
             with self.timer.phase("backward"):
                 for parameter in self.parameters:  # the optimizer's `zero_grad` takes 130 us to do this
                     parameter.grad = None
-                sum((result.loss for result in given[1:]), given[0].loss).backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(sum((result.loss for result in given[1:]), given[0].loss))
             with self.timer.phase("average"):
                 self.ranks.average_gradients(self.parameters)
             with self.timer.phase("optimizer"):
@@ -232,9 +239,3 @@ class Trainer:
                 raise
             self.failed_hooks.add(hook.name)
             log.exception("%s failed and training goes on", hook.name)
-
-    def _call_end(self, error: BaseException | None) -> None:
-        for hook in self.hooks:
-            self._guard(hook, partial(hook.on_training_end, self.state, error))
-        for loss in self.losses.values():
-            loss.on_training_end(self.state, error)

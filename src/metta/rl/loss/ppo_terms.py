@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from metta.agent.cpu import array, arrays, has_kernels
+from metta.agent.gradients import apply
 from metta.agent.sampling import log_prob_entropy
 from metta.rl.loss import ppo_kernels as kernels
 
@@ -47,8 +48,7 @@ def ppo_terms(output: SequenceOutput, minibatch: Minibatch, coefficients: Coeffi
     log_prob, entropy = log_prob_entropy(output.logits, minibatch.actions)
     if not has_kernels(log_prob):
         return ppo_terms_torch(log_prob, entropy, output.values, minibatch, coefficients)
-    given = minibatch, coefficients
-    loss, means, ratios = _Terms.apply(log_prob, entropy, output.values, *given)  # type: ignore[no-untyped-call]
+    loss, means, ratios = apply(_Terms, log_prob, entropy, output.values, minibatch, coefficients)
     return PPOTerms._make((loss, *means.unbind(), ratios))
 
 
