@@ -357,7 +357,7 @@ def test_rows_that_a_killed_start_lost_are_sent_by_the_next_and_no_row_twice(lib
     path = log_of(folders[0])
     while len(history(path)) > 2:  # as if it had been killed: its last rows never reached the file
         path.write_bytes(path.read_bytes()[:-1])
-    folders[0].rename(folders[0].with_name(folders[0].name.replace("offline-run-20", "offline-run-19")))
+    folders[0].rename(folders[0].with_name(folders[0].name.replace("offline-run-20", "offline-run-18")))
     start(resumed_at=3, up_to=6, in_file=3)  # its checkpoint was that of epoch 3
     folders = run_folders(run_dir / "wandb", run_id(run_dir))
     assert [[row["metric/epoch"] for row in logged(folder)] for folder in folders] == [[1, 2], [3, 4, 5, 6]]
