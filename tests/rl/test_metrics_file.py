@@ -2,8 +2,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from metta.rl.build import build_trainer
+from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.hooks.metrics import keep_epochs
+
+from .small_world import small_config
+
+if TYPE_CHECKING:
+    from metta.rl.trainer_state import TrainerState
 
 
 def lines(*epochs: int) -> str:
@@ -29,3 +39,24 @@ def test_a_run_that_begins_anew_keeps_no_lines(tmp_path: Path) -> None:
     path.write_text(lines(1))
     keep_epochs(path, last_epoch=0)
     assert path.read_text() == ""
+
+
+class AddsNumbers(TrainerHook):
+    """What hooks of a user may put into the metrics."""
+
+    def on_epoch_end(self, state: TrainerState) -> None:
+        state.metrics |= {"mine/exact": 0.1 + 0.2, "mine/unknown": float("nan"), "mine/numpy": np.float32(0.5)}
+
+
+def test_every_line_is_strict_json_with_the_exact_numbers_and_null_for_what_is_no_number(tmp_path: Path) -> None:
+    trainer = build_trainer(small_config(tmp_path, total=512), run="run")
+    trainer.hooks.insert(0, AddsNumbers())
+    trainer.train()
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert text.endswith("\n")
+    [row] = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+    assert (row["mine/exact"], row["mine/unknown"], row["mine/numpy"]) == (0.1 + 0.2, None, 0.5)

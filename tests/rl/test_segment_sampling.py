@@ -66,6 +66,7 @@ def test_a_run_with_priorities_visits_some_segments_twice_and_weighs_their_advan
     trainer.losses["watch"] = Watch(trainer.losses["ppo"].config)
     trainer.begin()
     trainer.run_epoch()
+    trainer.end()
     assert len(seen) == trainer.experience.num_segments > len(set(seen))
     assert np.std(weights) > 0.01
 

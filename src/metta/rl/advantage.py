@@ -40,15 +40,12 @@ def gae(
     """
     # Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation", eq. 16:
     # A_t = sum_l (gamma lambda)^l delta_{t+l},  delta_t = r_t + gamma V(s_{t+1}) - V(s_t)
+    # and with weights Espeholt et al. 2018, eq. 1 and remark 1, written as A_t = v_t - V(s_t):
+    # A_t = rho_t delta_t + gamma lambda c_t A_{t+1}
     advantages = np.empty_like(rewards)
     steps = rewards, values, next_values, terminals, truncations
-    factors = np.float32(gamma), np.float32(gae_lambda)
-    if weights is None:
-        _gae(*steps, *factors, advantages)
-    else:
-        # Espeholt et al. 2018, eq. 1 and remark 1, written as A_t = v_t - V(s_t):
-        # A_t = rho_t delta_t + gamma lambda c_t A_{t+1}
-        _vtrace(*steps, weights.rho, weights.c, *factors, advantages)
+    rho, c = weights or vtrace_weights(np.ones_like(rewards), None, None)
+    _advantages(*steps, rho, c, np.float32(gamma), np.float32(gae_lambda), advantages)
     return advantages
 
 
@@ -67,30 +64,7 @@ def vtrace_weights(ratios: NDArray[np.float32], rho_clip: float | None, c_clip: 
 
 
 @njit(cache=True, nogil=True)
-def _gae(
-    rewards: NDArray[np.float32],
-    values: NDArray[np.float32],
-    next_values: NDArray[np.float32],
-    terminals: NDArray[np.bool_],
-    truncations: NDArray[np.bool_],
-    gamma: np.float32,
-    gae_lambda: np.float32,
-    advantages: NDArray[np.float32],
-) -> None:
-    steps, rows = rewards.shape
-    decay = gamma * gae_lambda
-    for t in range(steps - 1, -1, -1):
-        for n in range(rows):
-            future = np.float32(0.0) if terminals[t, n] else next_values[t, n]
-            delta = rewards[t, n] + gamma * future - values[t, n]
-            if t == steps - 1 or terminals[t, n] or truncations[t, n]:
-                advantages[t, n] = delta
-            else:
-                advantages[t, n] = delta + decay * advantages[t + 1, n]
-
-
-@njit(cache=True, nogil=True)
-def _vtrace(
+def _advantages(
     rewards: NDArray[np.float32],
     values: NDArray[np.float32],
     next_values: NDArray[np.float32],

@@ -18,7 +18,7 @@ from metta.errors import MettaError, TrainingError
 from metta.rl.adam import clip_gradients
 from metta.rl.config import TrainerConfig
 from metta.rl.experience import Experience, Minibatch, experience_stats
-from metta.rl.hooks.base_hook import TrainerHook
+from metta.rl.hooks.base_hook import MOMENTS, TrainerHook
 from metta.rl.loss.base_loss import BaseLoss
 from metta.rl.ranks import Ranks
 from metta.rl.rollout import Rollout
@@ -57,6 +57,7 @@ class Trainer:
         self.timer: Stopwatch = state.timer
         self.tracker: StatsTracker = state.stats_tracker
         self.failed_hooks: set[str] = set()  # names of hooks that failed at least once
+        self._listeners: dict[str, list[TrainerHook]] = {}  # moment -> the hooks that do something at it
 
     def train(self) -> None:
         """Train until `total_timesteps` or until something sets `state.stop_rollout`; at least one epoch."""
@@ -74,6 +75,7 @@ class Trainer:
     def begin(self) -> None:
         """Tell every hook and loss that training begins, or goes on after a resume."""
         self.ranks.copy_from_first(self.policy.state_dict().values())
+        self._listeners = {moment: [hook for hook in self.hooks if hook.listens_to(moment)] for moment in MOMENTS}
         self._call("on_new_training_run")
 
     def end(self, error: BaseException | None = None) -> None:
@@ -223,7 +225,7 @@ class Trainer:
             getattr(loss, moment)(self.state)
 
     def _call_hooks(self, moment: str) -> None:
-        for hook in self.hooks:
+        for hook in self._listeners[moment]:
             self._guard(hook, partial(getattr(hook, moment), self.state))
 
     def _guard(self, hook: TrainerHook, call: Callable[[], None]) -> None:

@@ -6,11 +6,17 @@ import json
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import orjson  # a tenth of json's time for 150 numbers, which was a fifth of what all hooks take
+
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.metrics import epoch_metrics
 
 if TYPE_CHECKING:
     from metta.rl.trainer_state import TrainerState
+
+
+# A line of its own; numbers that numpy made are numbers. What is no number (NaN) becomes null: JSON has no NaN.
+_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 
 
 class MetricsHook(TrainerHook):
@@ -24,17 +30,17 @@ class MetricsHook(TrainerHook):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def on_new_training_run(self, state: TrainerState) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         keep_epochs(self._path, last_epoch=state.epoch)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("ab")
 
     def on_epoch_end(self, state: TrainerState) -> None:
         assert self._file is not None
         state.metrics.update(epoch_metrics(state))
-        self._file.write(json.dumps(state.metrics) + "\n")
+        self._file.write(orjson.dumps(state.metrics, option=_OPTIONS))
         self._file.flush()
 
     def on_training_end(self, state: TrainerState, error: BaseException | None) -> None:
