@@ -63,8 +63,9 @@ format: $(INSTALLED_DEV)
 readme: $(INSTALLED)
 	@$(BIN)/python tests/test_readme.py
 
+# Side by side, as many as there are cores, four at most. The slow ones run one by one: some of them measure.
 test: lint
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(PYTEST_ARGS)
 
 test-all: test
 	@$(BIN)/python -m pytest -m 'slow or gpu or browser' $(PYTEST_ARGS)
