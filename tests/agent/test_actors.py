@@ -8,6 +8,7 @@ import torch
 
 from metta.agent import Actor, PolicyActor, load_policy_from_uri, make_policy
 from metta.agent.mocks import RandomActor
+from metta.agent.sampling import sample_actions
 from metta.envs import SingleTask, VecEnv
 from metta.errors import PolicyMismatchError
 from metta.grid.worlds import easy_arena, navigation
@@ -122,3 +123,20 @@ def test_a_world_with_other_actions_is_refused_unless_allowed(env: VecEnv) -> No
         PolicyActor(walker).reset(env)
     actions = play(env, PolicyActor(walker, allow_missing_actions=True), 10)
     assert set(np.unique(actions)) <= {env.action_names.index(name) for name in elsewhere.action_names}
+
+
+def test_a_policy_plays_as_its_file_will_whatever_precision_it_is_trained_in(
+    env: VecEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, told = make_policy("lstm", env.space, 0), []
+
+    def sample(logits: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        told.append(logits.clone())
+        return sample_actions(logits, noise)
+
+    monkeypatch.setattr("metta.agent.actors.sample_actions", sample)
+    for precision in (torch.float32, torch.bfloat16):
+        agent.precision = precision
+        play(env, PolicyActor(agent), 3)
+        assert agent.precision == precision
+    assert all(torch.equal(one, other) for one, other in zip(told[:3], told[3:], strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -144,3 +145,21 @@ def test_weights_are_packed_once_while_they_are_promised_to_stay(monkeypatch: py
             torch.testing.assert_close(dense(x, layer)[0], 2.0 * before[0])
         torch.testing.assert_close(dense(x, layer)[0], 2.0 * before[0])
     assert len(made) == 3
+
+
+def test_a_promise_of_one_thread_does_not_hold_in_another() -> None:
+    """Training may change its weights while a thread beside it evaluates others."""
+    (layer,) = layers(4)
+    x = torch.randn(3, 32)
+
+    def change_and_act() -> torch.Tensor:
+        with torch.no_grad():
+            dense(x, layer)
+            layer.weight.mul_(2.0)
+            return dense(x, layer)[0] - dense(torch.zeros_like(x), layer)[0]
+
+    with torch.no_grad(), fixed_weights(), ThreadPoolExecutor(1) as pool:
+        before = dense(x, layer)[0] - dense(torch.zeros_like(x), layer)[0]
+        changed = pool.submit(change_and_act).result()
+        assert torch.equal(dense(x, layer)[0] - dense(torch.zeros_like(x), layer)[0], before)  # packed, as promised
+    torch.testing.assert_close(changed, 2.0 * before)

@@ -54,6 +54,18 @@ def test_unknown_features_objects_and_actions_are_dropped_with_one_warning_that_
         assert torch.equal(values(elsewhere, unknown), nothing)
 
 
+def test_the_same_is_not_told_twice_of_the_worlds_of_one_evaluation(
+    agent: PolicyAgent, space: TokenSpace, caplog: pytest.LogCaptureFixture
+) -> None:
+    def world(feature: str) -> TokenSpace:
+        return replace(space, features=(*space.features, Feature(40, feature, 1.0)))
+
+    with caplog.at_level(logging.WARNING):
+        for feature in ("inv:gold", "inv:gold", "inv:silver"):
+            agent.connected_to(world(feature)).connected_to(world(feature))
+    assert ["inv:gold" in record.getMessage() for record in caplog.records] == [True, False]
+
+
 def test_a_known_world_gives_no_warning(
     agent: PolicyAgent, space: TokenSpace, caplog: pytest.LogCaptureFixture
 ) -> None:

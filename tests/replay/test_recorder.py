@@ -184,21 +184,29 @@ def test_an_endless_world_is_recorded_as_long_as_it_is_played() -> None:
 
 
 def test_a_game_that_is_recorded_while_the_batch_grows_keeps_its_places() -> None:
-    small, large = everything(), everything()
+    """It grows twice: after 20 ticks and after 40."""
+    small, large, larger = everything(), everything(), everything()
     large.map = ScatterMapConfig(width=20, height=12, agents=4, objects={"mine_red": 9})
+    larger.map = ScatterMapConfig(width=40, height=12, agents=4, objects={"mine_red": 9})
     expected, _, _ = record(small, num_worlds=1, world=0)
-    tasks = {(0, 0): Task(small, 0), (1, 0): Task(short(small), 0), (1, 1): Task(large, 0)}
+    tasks = {
+        (0, 0): Task(small, 0),
+        (1, 0): Task(short(small), 0),
+        (1, 1): Task(short(large), 0),
+        (1, 2): Task(larger, 0),
+    }
     env = VecEnv(_Listed(tasks), num_worlds=2, layout=small)
     env.reset()
     recorder = Recorder(env, 0)
     recorder.start()
     random = np.random.default_rng(3)
-    width = env.state.cells.shape[2]
+    widths = set()
     for _ in range(TICKS):
+        widths.add(env.state.cells.shape[2])
         actions = random.integers(0, env.num_actions, 4).astype(np.int32)
         env.step(np.concatenate((actions, actions)))
         recorder.record_tick()
-    assert env.state.cells.shape[2] > width
+    assert len(widths) == 3
     assert recorder.finish().data == expected.data
 
 

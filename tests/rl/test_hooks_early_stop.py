@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from metta.errors import ConfigError
@@ -26,7 +27,7 @@ def epochs_until_stop(hook: EarlyStopHook, values: list[float | None], *, first:
     """The epoch in which the hook stops a run whose epochs have `values` of losses/x; None if it does not."""
     for epoch, value in enumerate(values, start=first):
         state = TrainerState(epoch=epoch, loss_stats=None if value is None else {"x": value})
-        hook.on_epoch_end(state)
+        hook.on_evaluation(state)
         if state.stop_rollout:
             return epoch
     return None
@@ -68,7 +69,7 @@ def test_the_best_of_another_metric_is_not_taken_over() -> None:
     assert epochs_until_stop(hook, [9.0]) is None
     other.load_state_dict(hook.state_dict())
     state = TrainerState(epoch=2, loss_stats={"y": 1.0})
-    other.on_epoch_end(state)
+    other.on_evaluation(state)
     assert not state.stop_rollout
 
 
@@ -82,7 +83,7 @@ def test_episodes_are_averaged_before_they_count() -> None:
     stops = []
     for ended in rewards:
         state = TrainerState(rollout_stats={"reward": ended} if ended else {})
-        hook.on_epoch_end(state)
+        hook.on_evaluation(state)
         stops.append(state.stop_rollout)
     assert np.mean([5.0, 1.0, 0.0]) == 2.0
     assert stops == [False, False, False, True, True]
@@ -114,6 +115,16 @@ def test_a_run_that_ends_early_saves_and_exits_well_and_says_why(
     assert [line["metric/epoch"] for line in lines(tmp_path)] == [1]
     assert (tmp_path / "run" / "checkpoints" / "trainer_epoch_1.pt").exists()
     assert "stopping: losses/entropy has reached" in capsys.readouterr().err
+
+
+def test_the_policy_of_a_run_that_ends_early_is_evaluated(tmp_path: Path) -> None:
+    made = small_config(tmp_path, total=512 * 20)
+    made.evaluation.interval, made.evaluation.episodes = 10, 1
+    made.hooks.early_stop = EarlyStopConfig(metric="losses/entropy", better="lower", value=100.0)
+    train(made)
+    (line,) = lines(tmp_path)
+    scores = yaml.safe_load((tmp_path / "run" / "checkpoints" / "agent_epoch_1.yaml").read_text())["scores"]
+    assert scores["score"] == line["eval_training/score"]
 
 
 def test_a_score_of_an_evaluation_can_end_a_run(tmp_path: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from pathlib import Path
 
 import duckdb
-import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,52 +149,10 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypa
     assert not list(tmp_path.glob(".*.tmp*"))
 
 
-def test_databases_live_wherever_fsspec_can_write() -> None:
-    for seed in (1, 2):
-        filled(hearts(seed, seeds=[seed])).export("memory://stats/all.duckdb")
-    filled(hearts(3, seeds=[3])).export("memory://stats/more.duckdb")
-    assert len(SimulationStatsDB.from_uri("memory://stats/all.duckdb").table("episodes")) == 2
-    assert len(SimulationStatsDB.from_uri("memory://stats").table("episodes")) == 3
-    fsspec.filesystem("memory").rm("/stats", recursive=True)
-
-
 def test_a_folder_is_read_as_one_database(tmp_path: Path) -> None:
     filled(hearts(1, seeds=[1])).export(tmp_path / "a.duckdb")
     filled(hearts(2, seeds=[2]), hearts(3, name="other")).export(tmp_path / "b.duckdb")
     assert len(SimulationStatsDB.from_uri(tmp_path).table("episodes")) == 3
-
-
-def _export(target: str, seed: int) -> None:
-    filled(hearts(1, seeds=[seed])).export(target)
-
-
-@pytest.mark.slow
-def test_many_processes_export_to_one_file_and_nothing_is_lost(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    target = str(tmp_path / "all.duckdb")
-    workers = [context.Process(target=_export, args=(target, seed)) for seed in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert sorted(SimulationStatsDB.from_uri(target).table("episodes").seed) == [0, 1, 2, 3]
-
-
-def _export_and_die(target: str) -> None:
-    os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    _export(target, 2)
-
-
-@pytest.mark.slow
-def test_a_producer_that_is_killed_leaves_the_merged_database_whole(tmp_path: Path) -> None:
-    target = str(tmp_path / "all.duckdb")
-    _export(target, 1)
-    worker = multiprocessing.get_context("spawn").Process(target=_export_and_die, args=(target,))
-    worker.start()
-    worker.join()
-    assert worker.exitcode == -signal.SIGKILL
-    _export(target, 3)
-    assert sorted(SimulationStatsDB.from_uri(target).table("episodes").seed) == [1, 3]
 
 
 def test_replays_are_found_by_policy_and_simulation() -> None:

@@ -8,6 +8,7 @@ N rows, I inputs, O outputs, P columns: outputs of all layers, rounded up to a m
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -109,24 +110,34 @@ def _side_by_side(parts: list[Floats], axis: int) -> Floats:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 
-_kept: list[dict[tuple[int, ...], Floats]] = []  # one for each `fixed_weights` that is open: layers -> their columns
+class _Kept(threading.local):
+    """What each thread has packed: for every `fixed_weights` that is open in it, layers -> their columns."""
+
+    def __init__(self) -> None:
+        self.open: list[dict[tuple[int, ...], Floats]] = []
+
+
+_kept = _Kept()
 
 
 @contextmanager
 def fixed_weights() -> Iterator[None]:
-    """Promise that no weights change inside: what kernels make of them is made once, not at every tick."""
-    _kept.append({})
+    """Promise that no weights change inside, and that whoever acts lives as long: what is made of them is made once.
+
+    It holds in this thread alone.
+    """
+    _kept.open.append({})
     try:
         yield
     finally:
-        _kept.pop()
+        _kept.open.pop()
 
 
 def packed(layers: Sequence[nn.Module], pack: Callable[..., Floats]) -> Floats:
     """Return `pack(*layers)`, inside `fixed_weights` that of the first call."""
-    if not _kept:
+    if not _kept.open:
         return pack(*layers)
-    key = tuple(map(id, layers))
-    if key not in _kept[-1]:
-        _kept[-1][key] = pack(*layers)
-    return _kept[-1][key]
+    kept, key = _kept.open[-1], tuple(map(id, layers))
+    if key not in kept:
+        kept[key] = pack(*layers)
+    return kept[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ class MockActor(Protocol):
     key: str
     version: int
 
+    def fresh(self) -> MockActor:
+        """Return another like this one, for another environment."""
+
     def reset(self, env: BatchedEnv) -> None:
         """Forget everything."""
 
@@ -34,6 +37,10 @@ class MockActor(Protocol):
 
 class Memoryless:
     """For actors that look at the present alone."""
+
+    def fresh(self) -> Self:
+        """Return another like this one, for another environment."""
+        return type(self)()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
@@ -82,6 +89,10 @@ class ScriptedActor:
 
     key = "scripted"
     version = 0
+
+    def fresh(self) -> ScriptedActor:
+        """Return another like this one, for another environment."""
+        return ScriptedActor()
 
     def reset(self, env: BatchedEnv) -> None:
         """Build the scripted agent that fits this world."""

@@ -103,6 +103,7 @@ class PolicyAgent(nn.Module):
         self.value_head = orthogonal(nn.Linear(config.core_width, 1), gain=1.0)
         # values are the head's output times this, which training keeps at the size of returns
         self.register_buffer("value_scale", torch.ones(()))
+        self._told: dict[tuple[str, ...], object] = {}  # what it does not know of worlds, as told to the user
         self.connection = self._connect(space, self.action_names, allow_missing_actions=False)
         # How it computes, not what it is: never saved. Weights, logits, values and states are float32 in any precision.
         self.precision = torch.float32  # bfloat16: of the products between encoder and heads
@@ -281,7 +282,8 @@ class PolicyAgent(nn.Module):
             # The list of actions that is played counts, should it differ from the one in the space.
             luts, unknown = self.encoder.layout.luts(replace(space, action_names=action_names))
             luts = luts.to(self.device)
-            if unknown:
+            told = object()
+            if unknown and self._told.setdefault(tuple(unknown), told) is told:  # once, also by copies and threads
                 logger.warning("the policy does not know, and will not see: %s", ", ".join(unknown))
         elif not _same_kind(self.space, space):
             raise PolicyMismatchError(

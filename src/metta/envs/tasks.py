@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -91,19 +92,22 @@ class SingleTask:
 class FixedTasks:
     """A list of tasks, each played once, handed out in list order to whichever world is free.
 
-    Which world plays a task has no influence on its game, so results are the same for every number of worlds.
+    Which world plays a task has no influence on its game, so results are the same for every number of worlds; these
+    may also be those of several environments, each in a thread of its own.
     """
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         self.tasks = list(tasks)
         self.num_handed_out = 0
+        self._lock = Lock()
 
     def next_task(self, world: int, episode: int) -> Task | None:
         """Return the first task that nobody has played, or None when all are out."""
-        if self.num_handed_out == len(self.tasks):
-            return None
-        self.num_handed_out += 1
-        return self.tasks[self.num_handed_out - 1]
+        with self._lock:
+            if self.num_handed_out == len(self.tasks):
+                return None
+            self.num_handed_out += 1
+            return self.tasks[self.num_handed_out - 1]
 
     def on_episode_end(self, end: EpisodeEnd) -> None:
         """Learn nothing."""

@@ -1,6 +1,6 @@
 """Records one world of a running environment.
 
-A tick costs six copies of small arrays; what changed when is found at the end, all ticks at once.
+A tick costs one copy of a few small arrays; what changed when is found at the end, all ticks at once.
 """
 
 # T ticks recorded, the reset included  A agents  O objects  R resources
@@ -75,10 +75,8 @@ class Recorder:
         self._num_objects = int(env.state.worlds[world, WORLD_NUM_OBJECTS])
         self._use_state()
         self._cells = inner_cells(env.state, world).copy()
-        self._stride = int(env.state.worlds[world, WORLD_STRIDE])
-        capacity = (self._compiled.config.max_steps or 1024) + 1
-        self._tracks = [np.empty((capacity, *source.shape), source.dtype) for source in self._sources]
-        self._find_bytes()
+        self._rows: list[bytes] = []
+        self._strides = [(0, int(env.state.worlds[world, WORLD_STRIDE]))]  # from which tick on
         self.num_ticks = -1
         self.is_over = False
         env.before_reset.append(self._on_end)
@@ -96,24 +94,7 @@ class Recorder:
             state.rewards[world],
             self.env.action_success[world * A : (world + 1) * A],
         ]
-
-    def _follow_growth(self) -> None:
-        """Go on under a new stride: places recorded so far are counted again."""
-        stride = int(self.env.state.worlds[self.world, WORLD_STRIDE])
-        self._use_state()
-        for track, column in ((self._tracks[0], AGENT_POSITION), (self._tracks[2], OBJECT_POSITION)):
-            places = track[: self.num_ticks + 1, :, column]
-            places[:] = np.where(places >= 0, places // self._stride * stride + places % self._stride, places)
-        self._stride = stride
-        self._find_bytes()
-
-    def _find_bytes(self) -> None:
-        """Take every track and its source as bytes: copying those costs a fifth of assigning one array to another."""
-        self._bytes = [
-            (track.data.cast("B"), source.data.cast("B"), source.nbytes)
-            for track, source in zip(self._tracks, self._sources, strict=True)
-            if source.nbytes
-        ]
+        self._views = [source.data for source in self._sources]
 
     def record_tick(self) -> None:
         """Record the tick that was just played; after the episode's end nothing is recorded."""
@@ -125,9 +106,27 @@ class Recorder:
         assert self.num_ticks >= 0, "finish() before start()"
         if self._on_end in self.env.before_reset:
             self.env.before_reset.remove(self._on_end)
-        tracks = [track[: self.num_ticks + 1] for track in self._tracks]
         with _without_garbage_collection():
-            return Replay(_build(self._compiled, self._cells, self._stride, self._first_tick, *tracks))
+            return Replay(_build(self._compiled, self._cells, self._strides[-1][1], self._first_tick, *self._tracks()))
+
+    def _tracks(self) -> list[NDArray[Any]]:
+        """Return each source at every tick recorded, [T, ...]."""
+        everything = np.frombuffer(b"".join(self._rows), np.uint8).reshape(len(self._rows), -1)
+        tracks, first = [], 0
+        for source in self._sources:
+            part = np.ascontiguousarray(everything[:, first : first + source.nbytes])
+            tracks.append(part.view(source.dtype).reshape(-1, *source.shape))
+            first += source.nbytes
+        for places in (tracks[0][:, :, AGENT_POSITION], tracks[2][:, :, OBJECT_POSITION]):
+            self._use_last_stride(places)
+        return tracks
+
+    def _use_last_stride(self, places: NDArray[np.int32]) -> None:
+        """Count places [T, n] on a stride that is the same at all ticks."""
+        (_, last), starts = self._strides[-1], [start for start, _ in self._strides[1:]]
+        for (start, stride), stop in zip(self._strides, starts, strict=False):
+            part = places[start:stop]
+            part[:] = np.where(part >= 0, part // stride * last + part % stride, part)
 
     def _on_end(self, world: int) -> None:
         if world == self.world and not self.is_over:
@@ -135,15 +134,12 @@ class Recorder:
             self.is_over = True
 
     def _capture(self) -> None:
-        if self.env.state is not self._state:
-            self._follow_growth()
         self.num_ticks += 1
-        tick = self.num_ticks
-        if tick == len(self._tracks[0]):
-            self._tracks = [np.concatenate((track, np.empty_like(track))) for track in self._tracks]
-            self._find_bytes()
-        for track, source, size in self._bytes:
-            track[tick * size : tick * size + size] = source
+        if self.env.state is not self._state:
+            self._use_state()
+            self._strides.append((self.num_ticks, int(self.env.state.worlds[self.world, WORLD_STRIDE])))
+        # one copy of everything: six, each into an array of its own, take three times as long
+        self._rows.append(b"".join(self._views))
 
 
 @contextmanager

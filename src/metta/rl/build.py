@@ -171,9 +171,13 @@ def build_hooks(
         hooks.append(GradientHook(config.hooks.gradient_interval))
     if config.hooks.monitor_seconds:
         hooks.append(MonitorHook(config.hooks.monitor_seconds))
+    early_stop = [EarlyStopHook(config.hooks.early_stop, ranks)] if config.hooks.early_stop is not None else []
+    needs_scores = any(hook.needs_scores for hook in early_stop)
+    hooks += [] if needs_scores else early_stop  # first, so that the policy of a run that ends is evaluated
     if config.evaluation.interval:
         threads *= ranks.size if ranks.is_local else 1  # the others' cores are idle while rank 0 evaluates
         hooks.append(EvaluationHook(config, trainer_config, run=run, run_dir=run_dir, threads=threads, ranks=ranks))
+    hooks += early_stop if needs_scores else []
     hooks.append(MetricsHook(run_dir / "metrics.jsonl"))
     uploads: list[TrainerHook] = []
     if config.wandb.enabled and ranks.is_first:
@@ -190,8 +194,6 @@ def build_hooks(
         path, seconds = run_dir / "heartbeat.json", config.hooks.heartbeat_seconds
         hooks.append(HeartbeatHook(path, total_timesteps=total, seconds=seconds))
     hooks += [_user_hook(path) for path in config.hooks.user]
-    if config.hooks.early_stop is not None:
-        hooks.append(EarlyStopHook(config.hooks.early_stop, ranks))
     hooks.append(stop or StopHook(ranks))
     hooks.append(CheckpointHook(config.checkpoint, TinyCheckpointManager(run, config.data_dir), ranks))
     hooks += uploads  # they follow the save

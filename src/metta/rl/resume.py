@@ -6,11 +6,7 @@ import sys
 from typing import Any, NamedTuple
 
 from metta.agent import PolicyAgent, load_policy, resolve_policy_uri
-from metta.agent.checkpoints import (
-    local_policy_file,
-    policy_path,
-    trainer_path,
-)
+from metta.agent.checkpoints import local_policy_file, policy_path, trainer_path
 from metta.agent.warm_start import warm_start
 from metta.errors import CheckpointError
 from metta.rl.config import TrainConfig

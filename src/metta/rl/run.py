@@ -15,10 +15,7 @@ import torch
 
 import metta
 from metta.agent.artifact import write_whole
-from metta.agent.checkpoints import (
-    check_run_name,
-    remove_leftovers,
-)
+from metta.agent.checkpoints import check_run_name, remove_leftovers
 from metta.rl.build import build_trainer
 from metta.rl.config import TrainConfig
 from metta.rl.hooks.stop import StopHook

@@ -1,4 +1,4 @@
-"""A simulation's results as columns, ready for the tables of a statistics file.
+"""What simulations hand in, and the columns of a statistics file's tables that it becomes.
 
 Letters: E episodes  A agents  M metrics.
 """
@@ -6,14 +6,16 @@ Letters: E episodes  A agents  M metrics.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from metta.sim.stats_schema import derived_id
+
+Columns = dict[str, NDArray[Any]]  # column -> its values, all of one length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,98 +64,133 @@ class SimulationRows:
         key, version = self.policies[0]
         return f"{key}:v{version}/{self.name}/{seed}"
 
-    def frame(self, table: str) -> pd.DataFrame:
-        """Return the rows for one of `stats_schema.TABLES`; columns bear the table's names."""
-        makers = {
-            "simulations": self._simulations,
-            "simulation_metrics": self._metric_names,
-            "episodes": self._episodes,
-            "episode_attributes": self._attributes,
-            "agent_groups": self._groups,
-            "agent_policies": self._policies,
-            "agent_metrics": self._metrics,
-        }
-        return makers[table]()
 
-    def _simulations(self) -> pd.DataFrame:
-        key, version = self.policies[0]
-        row = {
-            "id": self.simulation_id,
-            "name": self.name,
-            "env": self.env,
-            "policy_key": key,
-            "policy_version": version,
-            "created_at": self.created_at,
-            "finished_at": self.finished_at,
-        }
-        return pd.DataFrame([row])
+_Played = Sequence[tuple[SimulationRows, EpisodeRecord]]
 
-    def _metric_names(self) -> pd.DataFrame:
-        return pd.DataFrame({"simulation_id": self.simulation_id, "metric": sorted(self.metric_names)})
 
-    def _episodes(self) -> pd.DataFrame:
-        rows = [
-            (
-                self.episode_id(episode.seed),
-                self.simulation_id,
-                episode.length,
-                episode.seed,
-                episode.started_at,
-                episode.completed_at,
-                episode.replay_url,
-                self.text_id(episode.seed),
-            )
-            for episode in self.episodes
-        ]
-        columns = ["id", "simulation_id", "step_count", "seed", "created_at", "completed_at", "replay_url", "text_id"]
-        return pd.DataFrame(rows, columns=columns).astype({"replay_url": "object"})
+def latest(simulations: Sequence[SimulationRows]) -> list[SimulationRows]:
+    """Return `simulations` without what later ones of them replace.
 
-    def _attributes(self) -> pd.DataFrame:
-        rows = [
-            (self.episode_id(episode.seed), name, value)
-            for episode in self.episodes
-            for name, value in sorted(episode.attributes.items())
-        ]
-        return pd.DataFrame(rows, columns=["episode_id", "attribute", "value"])
+    A later episode replaces the same one; a simulation in another world (`env`) replaces all earlier ones of its id.
+    """
+    envs: dict[int, str] = {}
+    replaced: set[int] = set()  # simulations of which nothing earlier counts
+    played: set[tuple[int, int]] = set()
+    kept = []
+    for rows in reversed(simulations):
+        key = rows.simulation_id
+        if envs.setdefault(key, rows.env) != rows.env:
+            replaced.add(key)
+        if key not in replaced:
+            episodes = [episode for episode in rows.episodes if (key, episode.seed) not in played]
+            played.update((key, episode.seed) for episode in episodes)
+            kept.append(replace(rows, episodes=episodes))
+    return kept[::-1]
 
-    def _groups(self) -> pd.DataFrame:
-        groups = _joined([episode.groups for episode in self.episodes])
-        return pd.DataFrame({**self._pairs(), "group_id": groups})
 
-    def _policies(self) -> pd.DataFrame:
-        players = _joined([episode.policies for episode in self.episodes])
-        keys = np.array([key for key, _ in self.policies], object)[players]
-        versions = np.array([version for _, version in self.policies], np.int32)[players]
-        return pd.DataFrame({**self._pairs(), "policy_key": keys, "policy_version": versions})
+def table_columns(simulations: Sequence[SimulationRows]) -> dict[str, Columns]:
+    """Return the columns of every table of `stats_schema.TABLES`, of simulations that went through `latest`."""
+    last = list({rows.simulation_id: rows for rows in simulations}.values())
+    played = [(rows, episode) for rows in simulations for episode in rows.episodes]
+    ids = np.array([rows.episode_id(episode.seed) for rows, episode in played], np.int64)
+    counts = [len(episode.groups) for _, episode in played]
+    agents = _joined([np.arange(count, dtype=np.int32) for count in counts])
+    pairs: Columns = {"episode_id": np.repeat(ids, counts), "agent_id": agents}
+    return {
+        "simulations": _simulations(last),
+        "simulation_metrics": _metric_names(last),
+        "episodes": _episodes(played, ids),
+        "episode_attributes": _attributes(played, ids),
+        "agent_groups": {**pairs, "group_id": _joined([episode.groups for _, episode in played])},
+        "agent_policies": {**pairs, **_policies(played)},
+        "agent_metrics": _metrics(simulations, pairs),
+    }
 
-    def _pairs(self) -> dict[str, NDArray[np.int64]]:
-        """The ids of all agent-episode pairs, episode by episode."""
-        ids = np.array([self.episode_id(episode.seed) for episode in self.episodes], np.int64)
-        counts = [len(episode.groups) for episode in self.episodes]
-        agents = _joined([np.arange(count, dtype=np.int32) for count in counts])
-        return {"episode_id": np.repeat(ids, counts), "agent_id": agents.astype(np.int64)}
 
-    def _metrics(self) -> pd.DataFrame:
-        """Return the metrics that are not 0, and `reward` for every pair; sorted by metric, which compresses best.
+def _simulations(simulations: Sequence[SimulationRows]) -> Columns:
+    return {
+        "id": np.array([rows.simulation_id for rows in simulations], np.int64),
+        "name": _texts([rows.name for rows in simulations]),
+        "env": _texts([rows.env for rows in simulations]),
+        "policy_key": _texts([rows.policies[0][0] for rows in simulations]),
+        "policy_version": np.array([rows.policies[0][1] for rows in simulations], np.int32),
+        "created_at": _times([rows.created_at for rows in simulations]),
+        "finished_at": _times([rows.finished_at for rows in simulations]),
+    }
 
-        A pair counts in averages because it recorded something, hence the `reward` that is always there.
-        """
-        pairs = self._pairs()
-        values = np.concatenate([episode.metrics for episode in self.episodes]) if self.episodes else np.zeros((0, 0))
+
+def _metric_names(simulations: Sequence[SimulationRows]) -> Columns:
+    named = [(rows.simulation_id, metric) for rows in simulations for metric in sorted(rows.metric_names)]
+    return {
+        "simulation_id": np.array([key for key, _ in named], np.int64),
+        "metric": _texts([metric for _, metric in named]),
+    }
+
+
+def _episodes(played: _Played, ids: NDArray[np.int64]) -> Columns:
+    return {
+        "id": ids,
+        "simulation_id": np.array([rows.simulation_id for rows, _ in played], np.int64),
+        "step_count": np.array([episode.length for _, episode in played], np.int32),
+        "seed": np.array([episode.seed for _, episode in played], np.int64),
+        "created_at": _times([episode.started_at for _, episode in played]),
+        "completed_at": _times([episode.completed_at for _, episode in played]),
+        "replay_url": _texts([episode.replay_url for _, episode in played]),
+        "text_id": _texts([rows.text_id(episode.seed) for rows, episode in played]),
+    }
+
+
+def _attributes(played: _Played, ids: NDArray[np.int64]) -> Columns:
+    told = [
+        (number, name, value)
+        for number, (_, episode) in zip(ids.tolist(), played, strict=True)
+        for name, value in sorted(episode.attributes.items())
+    ]
+    return {
+        "episode_id": np.array([row[0] for row in told], np.int64),
+        "attribute": _texts([row[1] for row in told]),
+        "value": _texts([row[2] for row in told]),
+    }
+
+
+def _policies(played: _Played) -> Columns:
+    """Who plays each agent: the columns policy_key and policy_version, a row a pair."""
+    keys = [_texts([key for key, _ in rows.policies])[episode.policies] for rows, episode in played]
+    versions = [np.array([v for _, v in rows.policies], np.int32)[episode.policies] for rows, episode in played]
+    return {"policy_key": np.concatenate([_texts([]), *keys]), "policy_version": _joined(versions)}
+
+
+def _metrics(simulations: Sequence[SimulationRows], pairs: Columns) -> Columns:
+    """Return the metrics that are not 0, and `reward` for every pair; by simulation and metric, which compresses best.
+
+    A pair counts in averages because it recorded something, hence the `reward` that is always there.
+    """
+    parts, first = [], 0
+    for rows in simulations:
+        if not rows.episodes:
+            continue
+        values = np.concatenate([episode.metrics for episode in rows.episodes])
         recorded = values != 0
-        if self.episodes:
-            recorded[:, list(self.metric_names).index("reward")] = True
+        recorded[:, list(rows.metric_names).index("reward")] = True
         metric, pair = np.nonzero(recorded.T)
-        return pd.DataFrame(
-            {
-                "episode_id": pairs["episode_id"][pair],
-                "agent_id": pairs["agent_id"][pair],
-                "metric": pd.Categorical.from_codes(metric, categories=pd.Index(list(self.metric_names))),
-                "value": values[pair, metric],
-            }
-        )
+        parts.append((pair + first, _texts(rows.metric_names)[metric], values[pair, metric]))
+        first += len(values)
+    chosen = np.concatenate([np.zeros(0, np.intp), *(part[0] for part in parts)])
+    return {
+        **{name: column[chosen] for name, column in pairs.items()},
+        "metric": np.concatenate([_texts([]), *(part[1] for part in parts)]),
+        "value": np.concatenate([np.zeros(0), *(part[2] for part in parts)]),
+    }
 
 
 def _joined(arrays: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
     """Concatenate, also nothing."""
     return np.concatenate([np.zeros(0, np.int32), *arrays])
+
+
+def _texts(values: Sequence[str | None]) -> NDArray[np.object_]:
+    return np.array(values, object)
+
+
+def _times(values: Sequence[datetime]) -> NDArray[np.datetime64]:
+    return np.array(values, "datetime64[us]")

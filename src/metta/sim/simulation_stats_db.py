@@ -1,29 +1,35 @@
 """`SimulationStatsDB`: what happened in simulations, one DuckDB file that can be merged with others.
 
 A database is a file that we only read, or a private copy that `add` and `merge_in` write; a file that others see is
-changed by `export` alone, which replaces it as a whole. So whatever is killed leaves every file as it was.
+replaced as a whole, by one writer at a time. So whatever is killed leaves every file as it was, and a reader sees it
+before or after. Producers do not wait for that: they leave their episodes in the file's inbox (`stats_inbox.py`), and
+whoever opens the file next merges them.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import duckdb
 import pandas as pd
 
 from metta.errors import StatsError
-from metta.sim import stats_storage
+from metta.sim import stats_inbox, stats_storage
 from metta.sim.episode_rows import SimulationRows
+from metta.sim.stats_connection import connect_to_read, connect_to_write
+from metta.sim.stats_merge import add_rows, add_waiting, merge_file, merging_into
 from metta.sim.stats_schema import TABLES, check_version, migrate, schema_version
 
-# Tables whose rows go when their episode is replaced.
-_EPISODE_TABLES = ("episode_attributes", "agent_groups", "agent_policies", "agent_metrics")
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 64  # simulations in an inbox: merging takes 20 ms for each, and a copy of the file for all of them
 
 
 class SimulationStatsDB:
@@ -53,17 +59,52 @@ class SimulationStatsDB:
         Raises StatsError if nothing is there, if it is no statistics file, or if it is newer than this program.
         """
         uri = str(uri)
+        # In this order: what is merged while we look is in the file before it leaves the inbox.
+        if not stats_inbox.waiting_files(uri) and not stats_storage.exists(uri):
+            return cls._from_folder(uri)
         path = stats_storage.local_path(uri)
-        if path is not None and path.is_file():
+        with suppress(StatsError):  # a folder that may not be written to: what waits is merged in our own copy below
+            cls.settle(uri)
+        waiting = stats_inbox.waiting_files(uri)
+        if path is not None and not waiting:
             return cls(path)
-        files = [uri] if stats_storage.exists(uri) else stats_storage.list_databases(uri)
+        database = cls()
+        try:
+            if stats_storage.exists(uri):
+                database._take_in(uri)
+            add_waiting(database._writing(), waiting)
+        except FileNotFoundError:  # somebody has merged it into the file, which we may have read before
+            return cls.from_uri(uri)
+        return database
+
+    @classmethod
+    def _from_folder(cls, uri: str) -> Self:
+        whole, inboxes = (stats_storage.list_files(uri, suffix) for suffix in (".duckdb", ".duckdb.inbox"))
+        files = sorted({*whole, *(inbox.removesuffix(".inbox") for inbox in inboxes)})
         if not files:
             raise StatsError(f"there are no statistics at {uri}; `metta evaluate` writes them")
+        return cls.merged(files)
+
+    @classmethod
+    def merged(cls, uris: Sequence[str | Path]) -> Self:
+        """Open several files as one, each as `from_uri` does; of an episode that is in two the later file's counts."""
+        if len(uris) == 1:
+            return cls.from_uri(uris[0])
         database = cls()
-        for file in files:
-            with stats_storage.fetched(file) as copy, SimulationStatsDB(copy) as other:
+        for uri in uris:
+            with SimulationStatsDB.from_uri(uri) as other:
                 database.merge_in(other)
         return database
+
+    def _take_in(self, uri: str) -> None:
+        """Merge the file at `uri` in, without its inbox, or a copy of it if it is elsewhere."""
+        with tempfile.TemporaryDirectory(prefix="metta_stats_") as folder:
+            path = stats_storage.local_path(uri)
+            if path is None:
+                path = Path(folder) / "fetched.duckdb"
+                stats_storage.fetch(uri, path)
+            with SimulationStatsDB(path) as other:
+                self.merge_in(other)
 
     def _check_version(self) -> None:
         """Bring an older file up to date, in a private copy. Raises StatsError if the file cannot be used."""
@@ -79,9 +120,8 @@ class SimulationStatsDB:
         if self._is_writing:
             self._release()
         if self._connection is None:
-            settings: dict[str, Any] = {"enable_external_access": "false"}
             try:
-                self._connection = duckdb.connect(str(self.path), read_only=True, config=settings)
+                self._connection = connect_to_read(self.path)
             except duckdb.Error as error:
                 raise StatsError(f"{self.path} cannot be opened as a DuckDB database: {error}") from error
         return self._connection
@@ -126,12 +166,13 @@ class SimulationStatsDB:
 
     # Writing
 
-    def add(self, rows: SimulationRows) -> None:
-        """Add one simulation and its episodes; episodes that are already there are replaced.
+    def add(self, *simulations: SimulationRows) -> None:
+        """Add simulations and their episodes; episodes that are already there are replaced.
 
         A simulation that was played before in another world (`env`) is replaced with all of its episodes.
         """
-        _add_rows(self._writing(), rows)
+        if simulations:
+            add_rows(self._writing(), simulations)
 
     def merge_in(self, other: SimulationStatsDB) -> None:
         """Add all that `other` holds, in one transaction; an episode of `other` replaces the same one of ours.
@@ -140,7 +181,7 @@ class SimulationStatsDB:
         """
         if other.path.resolve() == self.path.resolve():
             return
-        _merge_file(self._writing(), other._release())
+        merge_file(self._writing(), other._release())
 
     def export(self, uri: str | Path) -> None:
         """Merge our rows into the file at `uri`, or make it. Raises StatsError if it cannot be written.
@@ -152,15 +193,43 @@ class SimulationStatsDB:
         if target is not None and target.resolve() == self.path.resolve():
             return
         source = self._release()
-        with _replacing(str(uri)) as connection:
-            _merge_file(connection, source)
+        with merging_into(str(uri)) as connection:
+            merge_file(connection, source)
 
     @staticmethod
     def write(uri: str | Path, simulations: Sequence[SimulationRows]) -> None:
-        """Add simulations to the file at `uri`, or make it: what `add` and `export` do, at half the cost."""
-        with _replacing(str(uri)) as connection:
-            for rows in simulations:
-                _add_rows(connection, rows)
+        """Hand in simulations for the file at `uri`: they are safe when this returns, and merged when it is opened.
+
+        That takes a few milliseconds, however much the file holds; every 64th time what was handed in is merged. Any
+        number of processes and machines may do so at once. Raises StatsError if nothing can be written there.
+        """
+        uri = str(uri)
+        try:
+            stats_inbox.deliver(uri, simulations)
+        except OSError as error:
+            raise StatsError(f"the statistics could not be written to {uri}: {error}") from error
+        if stats_storage.local_path(uri) and len(stats_inbox.waiting_files(uri)) >= MOST_WAITING:
+            SimulationStatsDB.settle_or_warn(uri)
+
+    @staticmethod
+    def settle(uri: str | Path) -> None:
+        """Merge what was handed in for the file at `uri`, so that other programs find it there too.
+
+        Opening the file with `from_uri` does so as well. Elsewhere than on this machine nothing is done, for there no
+        lock keeps two from merging at once: `export` merges there, by one process at a time. Raises StatsError if the
+        file cannot be written.
+        """
+        if stats_storage.local_path(str(uri)) and stats_inbox.waiting_files(str(uri)):
+            with merging_into(str(uri)):
+                pass  # what waits is merged before the block
+
+    @staticmethod
+    def settle_or_warn(uri: str | Path) -> None:
+        """Do as `settle`, but warn if the file cannot be written: what waits is safe, and is merged another time."""
+        try:
+            SimulationStatsDB.settle(uri)
+        except StatsError as error:
+            logger.warning("%s; what was played is safe in %s", error, stats_inbox.inbox_of(str(uri)))
 
     # Reading
 
@@ -198,62 +267,3 @@ def parse_policy_uri(uri: str) -> tuple[str, int | None]:
 def utc_now() -> datetime:
     """Return the time in UTC, as it is written in the tables."""
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def connect_to_write(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open a file that nobody else sees. Commits go straight into it: a log beside it would only be copied over."""
-    return duckdb.connect(str(path), config={"wal_autocheckpoint": "1KB"})
-
-
-@contextmanager
-def _replacing(uri: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give a connection to a copy of the file at `uri` that takes its place when the block ends well."""
-    try:
-        with stats_storage.only_writer(uri), stats_storage.replacing(uri) as work:
-            if stats_storage.exists(uri):
-                stats_storage.fetch(uri, work)
-            with connect_to_write(work) as connection:
-                migrate(connection, name=uri)
-                yield connection
-    except (OSError, duckdb.Error) as error:
-        raise StatsError(f"the statistics could not be written to {uri}: {error}") from error
-
-
-def _add_rows(connection: duckdb.DuckDBPyConnection, rows: SimulationRows) -> None:
-    for table in TABLES:
-        connection.register(f"new_{table}", rows.frame(table))
-    _replace(connection, {table: f"new_{table}" for table in TABLES})
-    for table in TABLES:
-        connection.unregister(f"new_{table}")
-
-
-def _merge_file(connection: duckdb.DuckDBPyConnection, source: Path) -> None:
-    quoted = str(source).replace("'", "''")  # ATTACH takes no parameters
-    connection.execute(f"ATTACH '{quoted}' AS other (READ_ONLY)")
-    try:
-        _replace(connection, {table: f"other.{table}" for table in TABLES})
-    finally:
-        connection.execute("DETACH other")
-
-
-def _replace(connection: duckdb.DuckDBPyConnection, sources: dict[str, str]) -> None:
-    """Copy every source into its table, in one transaction, after removing what it replaces."""
-    connection.execute("BEGIN")
-    try:
-        connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE replaced AS SELECT id FROM episodes
-                WHERE id IN (SELECT id FROM {sources["episodes"]})
-                   OR simulation_id IN (SELECT old.id FROM simulations old
-                                        JOIN {sources["simulations"]} new ON new.id = old.id AND new.env <> old.env)"""
-        )
-        for table in _EPISODE_TABLES:
-            connection.execute(f"DELETE FROM {table} WHERE episode_id IN (FROM replaced)")
-        connection.execute("DELETE FROM episodes WHERE id IN (FROM replaced)")
-        for table, column in (("simulation_metrics", "simulation_id"), ("simulations", "id")):
-            connection.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM {sources['simulations']})")
-        for table in TABLES:
-            connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {sources[table]}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise

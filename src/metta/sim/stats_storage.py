@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
+
+_TRIES = 100  # of making a file in a folder that others remove when it is empty
+_STALE_SECONDS = 3600  # a temporary file so old belongs to nobody
 
 
 def local_path(uri: str) -> Path | None:
@@ -20,16 +25,17 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri else Path(uri).expanduser()
 
 
-def list_databases(uri: str) -> list[str]:
-    """Return the statistics files in the folder `uri`, sorted by name; none if it is no folder."""
-    path = local_path(uri)
+def list_files(folder: str, suffix: str) -> list[str]:
+    """Return the addresses of the files and folders in `folder` that end in `suffix`, sorted; none if it is none."""
+    path = local_path(folder)
     if path is not None:
-        return [str(file) for file in sorted(path.glob("*.duckdb"))]
-    filesystem, root = fsspec.core.url_to_fs(uri)
+        return sorted(str(file) for file in path.glob(f"*{suffix}"))
+    filesystem, root = fsspec.core.url_to_fs(folder)
+    filesystem.invalidate_cache()  # others write there too
     if not filesystem.isdir(root):
         return []
     names = sorted(Path(name).name for name in filesystem.ls(root, detail=False))
-    return [f"{uri.rstrip('/')}/{name}" for name in names if name.endswith(".duckdb")]
+    return [f"{folder.rstrip('/')}/{name}" for name in names if name.endswith(suffix)]
 
 
 def exists(uri: str) -> bool:
@@ -39,6 +45,62 @@ def exists(uri: str) -> bool:
         return path.is_file()
     filesystem, root = fsspec.core.url_to_fs(uri)
     return bool(filesystem.isfile(root))
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return what the file at `uri` holds. Raises FileNotFoundError if there is none."""
+    path = local_path(uri)
+    if path is not None:
+        return path.read_bytes()
+    filesystem, root = fsspec.core.url_to_fs(uri)
+    return bytes(filesystem.cat_file(root))
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Make the file at `uri`, and the folder that it is in; on this machine it is on the disk when this returns."""
+    path = local_path(uri)
+    if path is None:
+        filesystem, root = fsspec.core.url_to_fs(uri)
+        filesystem.makedirs(root.rpartition("/")[0], exist_ok=True)
+        filesystem.pipe_file(root, data)
+        return
+    work = path.with_name(f".{path.name}.tmp")
+    for attempt in range(_TRIES):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with work.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            work.replace(path)
+            return
+        except FileNotFoundError:  # the folder was empty, and was removed in between
+            if attempt == _TRIES - 1:
+                raise
+
+
+def remove(uri: str) -> None:
+    """Remove a file; it does not matter if it is gone already."""
+    path = local_path(uri)
+    with suppress(FileNotFoundError):
+        if path is not None:
+            path.unlink()
+        else:
+            filesystem, root = fsspec.core.url_to_fs(uri)
+            filesystem.rm_file(root)
+
+
+def remove_empty_folder(uri: str) -> None:
+    """Remove a folder in which nothing is but what killed processes left; elsewhere folders are left alone."""
+    path = local_path(uri)
+    if path is None:
+        return
+    for file in path.glob(".*.tmp"):
+        with suppress(OSError):
+            if file.stat().st_mtime < time.time() - _STALE_SECONDS:
+                file.unlink()
+    with suppress(OSError):  # it is not empty, or not there
+        path.rmdir()
 
 
 def fetch(uri: str, target: Path) -> None:
@@ -52,24 +114,11 @@ def fetch(uri: str, target: Path) -> None:
 
 
 @contextmanager
-def fetched(uri: str) -> Iterator[Path]:
-    """Give a local path of the file at `uri`: the file itself, or a copy that goes afterwards."""
-    path = local_path(uri)
-    if path is not None:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="metta_stats_") as folder:
-        copy = Path(folder) / "fetched.duckdb"
-        fetch(uri, copy)
-        yield copy
-
-
-@contextmanager
 def replacing(uri: str) -> Iterator[Path]:
     """Give a path to write; when the block ends well, what was written is at `uri`. If not, `uri` is as it was.
 
     A reader sees the file before or the new one, never a part of it. Elsewhere than on this machine that is as good as
-    the promise of the object store.
+    the promise of the object store. Hold `only_writer` around it.
     """
     path = local_path(uri)
     if path is None:
@@ -77,9 +126,11 @@ def replacing(uri: str) -> Iterator[Path]:
             work = Path(folder) / "work.duckdb"
             yield work
             filesystem, root = fsspec.core.url_to_fs(uri)
+            filesystem.makedirs(root.rpartition("/")[0], exist_ok=True)
             filesystem.put_file(str(work), root)
         return
     # Renaming is atomic inside of one file system only, so the work is done beside the target.
+    _remove_leftovers(path)
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield work
@@ -91,11 +142,17 @@ def replacing(uri: str) -> Iterator[Path]:
         work.with_name(work.name + ".wal").unlink(missing_ok=True)
 
 
+def _remove_leftovers(path: Path) -> None:
+    """Remove what writers of `path` that were killed left beside it; we are the only one."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        file.unlink(missing_ok=True)
+
+
 @contextmanager
 def only_writer(uri: str) -> Iterator[None]:
     """Hold the place of the one writer of a local file; others wait. The kernel frees it when the process dies.
 
-    A file elsewhere has no such lock: give its producers files of their own and merge them.
+    A file elsewhere has no such lock: let one process at a time merge into it.
     """
     path = local_path(uri)
     if path is None:

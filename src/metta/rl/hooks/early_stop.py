@@ -41,7 +41,11 @@ class EarlyStopConfig(Config):
 
 
 class EarlyStopHook(TrainerHook):
-    """Sets `state.stop_rollout`; a run that goes on after a resume remembers its best and stops for the same reason."""
+    """Sets `state.stop_rollout`; a run that goes on after a resume remembers its best and stops for the same reason.
+
+    It decides as soon as its metric is known: before the evaluation, which is then the run's last, unless it waits for
+    the scores themselves.
+    """
 
     critical = True
     every_rank = True
@@ -56,7 +60,12 @@ class EarlyStopHook(TrainerHook):
         if state.stats_tracker is not None:
             self._metric.check(state.stats_tracker.env)
 
-    def on_epoch_end(self, state: TrainerState) -> None:
+    @property
+    def needs_scores(self) -> bool:
+        """Whether the metric is one of the evaluation's."""
+        return self._config.metric.startswith("eval_")
+
+    def on_evaluation(self, state: TrainerState) -> None:
         self._metric.update(state)
         value = self._metric.value
         if value is None:

@@ -9,7 +9,7 @@ from metta.eval import PolicyEvaluator, Suite, named_suite
 from metta.rl.config import TrainConfig, TrainerConfig
 from metta.rl.hooks.base_hook import TrainerHook
 from metta.rl.ranks import Ranks
-from metta.sim import SimulationConfig
+from metta.sim import SimulationConfig, SimulationStatsDB
 
 if TYPE_CHECKING:
     from metta.eval import EvalRewardSummary
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class EvaluationHook(TrainerHook):
     """Plays the suite every `evaluation.interval` epochs and at the end of training; fills `state.eval_scores`.
+
+    The end is that of `total_timesteps`, or a stop that was decided before, as an early stop is; not that of Ctrl-C.
 
     Rank 0 plays; the others wait for the scores, however long that takes.
 
@@ -31,12 +33,13 @@ class EvaluationHook(TrainerHook):
     ) -> None:
         self._ranks = ranks
         self._config, self._total, self._run = config.evaluation, trainer_config.total_timesteps, run
+        self._stats_uri = str(run_dir / "stats" / "stats.duckdb")
         self._evaluator = PolicyEvaluator(
             evaluation_suite(config),
             device=config.system.device,
             threads=threads,
             replay_dir=str(run_dir / "replays") if config.evaluation.replays else None,
-            stats_uri=str(run_dir / "stats" / "stats.duckdb"),
+            stats_uri=self._stats_uri,
         )
         self._evaluated_epoch = 0
 
@@ -46,9 +49,13 @@ class EvaluationHook(TrainerHook):
     def on_evaluation(self, state: TrainerState) -> None:
         interval = self._config.interval
         due = state.epoch // interval > self._evaluated_epoch // interval
-        if due or state.agent_step >= self._total:
+        if self._ranks.any(due or state.stop_rollout or state.agent_step >= self._total):
             self._evaluated_epoch = state.epoch
             state.eval_scores = self._ranks.from_first(self._play(state))
+
+    def on_training_end(self, state: TrainerState, error: BaseException | None) -> None:
+        if self._ranks.is_first:
+            SimulationStatsDB.settle_or_warn(self._stats_uri)  # for other programs; `from_uri` would do it too
 
     def _play(self, state: TrainerState) -> EvalRewardSummary | None:
         """Evaluate on rank 0; a failure there is told, and gives no scores anywhere."""
