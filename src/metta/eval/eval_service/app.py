@@ -1,0 +1,163 @@
+"""The HTTP side: what can be asked, and how mistakes are answered.
+
+`/docs` shows it to people, `/openapi.json` to programs. All but `/health` needs `Authorization: Bearer <token>`.
+Mistakes are answered with `{"detail": "..."}`, a sentence for people: 401 no token or a wrong one, 404 no such request
+or address, 422 what was asked cannot be done, 503 the database cannot be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.exc import DataError, SQLAlchemyError
+
+import metta
+from metta.errors import MettaError
+from metta.eval.eval_service.engine import plain
+from metta.eval.eval_service.identity import program_version
+from metta.eval.eval_service.schemas import Ask, Asked, Checked, Health, Problem, RequestPage, RequestView, SuiteView
+from metta.eval.eval_service.service import EvalService
+from metta.eval.eval_service.tokens import is_token
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "no token, or a wrong one"},
+    422: {"model": Problem, "description": "what was asked cannot be done"},
+    503: {"model": Problem, "description": "the database cannot be reached"},
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "no such request"}}
+
+_bearer = HTTPBearer(auto_error=False, description="the service's token")
+
+
+def the_service(request: Request) -> EvalService:
+    """Return the service behind the application."""
+    service = request.app.state.service
+    assert isinstance(service, EvalService)
+    return service
+
+
+Service = Annotated[EvalService, Depends(the_service)]
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+RequestId = Annotated[str, Path(max_length=64, description="as asking gave it")]
+State = Annotated[Literal["queued", "running", "done", "failed", "cancelled"] | None, Query()]
+
+
+def check_token(service: Service, given: Credentials) -> None:
+    """Raise 401 unless the token is right."""
+    if given is None or not is_token(given.credentials, service.token):
+        detail = "a token is needed" if given is None else "this is not the service's token"
+        raise HTTPException(401, f"{detail}: Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
+
+
+open_to_all = APIRouter(tags=["service"])
+secured = APIRouter(dependencies=[Depends(check_token)], responses=PROBLEMS)
+
+
+def create_app(service: EvalService) -> FastAPI:
+    """Return the application; the dispatcher plays while it runs."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.dispatcher.start()
+        yield
+        service.dispatcher.stop()
+
+    app = FastAPI(title="metta evaluation service", version=metta.__version__, description=__doc__, lifespan=lifespan)
+    app.state.service = service
+    app.include_router(open_to_all)
+    app.include_router(secured)
+    app.add_exception_handler(MettaError, _cannot_be_done)
+    app.add_exception_handler(RequestValidationError, _is_malformed)
+    app.add_exception_handler(SQLAlchemyError, _database_is_away)
+    app.add_exception_handler(DataError, _cannot_be_kept)
+    return app
+
+
+@open_to_all.get("/health", responses={503: PROBLEMS[503]})
+def health(service: Service) -> Health:
+    """Whether the service and its database answer."""
+    service.store.ping()
+    return Health(program=program_version())
+
+
+@secured.get("/suites", tags=["service"])
+def suites(service: Service) -> list[SuiteView]:
+    """List the suites that can be asked for by name."""
+    return service.suites()
+
+
+@secured.post(
+    "/requests", tags=["requests"], status_code=201, responses={200: {"model": Asked, "description": "asked before"}}
+)
+def ask(service: Service, body: Ask, response: Response) -> Asked:
+    """Ask for a policy's scores in a suite: 201 for a new request, 200 for one that was asked before.
+
+    What failed or was cancelled of an older one is queued again; what is done is not played again.
+    """
+    asked = service.ask(body)
+    response.status_code = 201 if asked.is_new else 200
+    return asked
+
+
+@secured.post("/check", tags=["requests"])
+def check(service: Service, body: Ask) -> Checked:
+    """Say what asking would find, and ask nothing."""
+    return service.check(body)
+
+
+@secured.get("/requests", tags=["requests"])
+def list_requests(
+    service: Service,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    before: Annotated[int | None, Query(description="`next` of the page before")] = None,
+    state: State = None,
+    policy_key: str | None = None,
+) -> RequestPage:
+    """List requests, newest first, a page at a time."""
+    return service.page(limit=limit, before=before, state=state, policy_key=policy_key)
+
+
+@secured.get("/requests/{request_id}", tags=["requests"], responses=NOT_FOUND)
+def get_request(service: Service, request_id: RequestId) -> RequestView:
+    """Return a request, how far it is, and the results there are."""
+    return _found(service.get(request_id), request_id)
+
+
+@secured.post("/requests/{request_id}/cancel", tags=["requests"], responses=NOT_FOUND)
+def cancel_request(service: Service, request_id: RequestId) -> RequestView:
+    """End what is queued or being played; what is done stays. To ask again queues it again."""
+    return _found(service.cancel(request_id), request_id)
+
+
+def _found(view: RequestView | None, request_id: str) -> RequestView:
+    if view is None:
+        raise HTTPException(404, f"there is no request {request_id!r}; GET /requests lists them")
+    return view
+
+
+async def _cannot_be_done(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 422)
+
+
+async def _is_malformed(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"][1:]) or "the body"
+        given = "" if isinstance(problem["input"], dict | list) else f"given {problem['input']!r}: "
+        lines.append(f"{where}: {given}{problem['msg']}")
+    return JSONResponse({"detail": "; ".join(lines[:5])}, 422)
+
+
+async def _cannot_be_kept(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": f"the database cannot keep this: {plain(error)}"}, 422)
+
+
+async def _database_is_away(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": f"the database cannot be reached: {plain(error)}"}, 503)

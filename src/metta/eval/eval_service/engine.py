@@ -1,0 +1,140 @@
+"""The database: SQLite or PostgreSQL, its tables, and that one service alone uses them."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from metta.errors import ConfigError, ServiceError
+from metta.eval.eval_service.models import SCHEMA_VERSION, Base, Schema
+
+BUSY_SECONDS = 30  # how long one writer of SQLite waits for another
+CONNECT_SECONDS = 10
+ADVISORY_LOCK = 0x6D65747461  # of PostgreSQL: any number that others do not use
+
+
+def open_database(address: str) -> Engine:
+    """Return an engine for `address`, tables made. Raises ConfigError for a bad address, ServiceError if it fails."""
+    try:
+        engine = _engine(address)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ConfigError(
+            f"database={address!r} cannot be used: {error}; sqlite:///<file> or postgresql+psycopg://<host>/<name>"
+        ) from error
+    try:
+        _make_tables(engine)
+    except SQLAlchemyError as error:
+        raise ServiceError(f"the database {engine.url} cannot be used: {plain(error)}") from error
+    return engine
+
+
+def _engine(address: str) -> Engine:
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise ArgumentError("a database in memory forgets everything")
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if url.get_backend_name() == "postgresql":
+        # A server may have been started again, or may not answer at all.
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    raise ArgumentError(f"{url.get_backend_name()} is neither sqlite nor postgresql")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Let writers wait for each other at the beginning: one that began by reading could only give up later."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _make_tables(engine: Engine) -> None:
+    with engine.execution_options(writes=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK + 1})
+        is_new = not inspect(connection).has_table(Schema.__tablename__)
+        Base.metadata.create_all(connection)
+        with Session(connection) as session:
+            if is_new:
+                session.add(Schema(version=SCHEMA_VERSION))
+                session.flush()
+            version = session.scalars(select(Schema.version)).one()
+    if version != SCHEMA_VERSION:
+        raise ServiceError(
+            f"the database {engine.url} has version {version} of the service's tables, this program knows "
+            f"{SCHEMA_VERSION}; use the metta that made it, or another database"
+        )
+
+
+class OneService:
+    """Holds the place of the one service of a database and a folder; the system frees both when the process dies."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self._engine, self._folder = engine, folder
+        self._files: list[TextIO] = []
+        self._connection: Connection | None = None
+
+    def take(self) -> None:
+        """Raises ServiceError if another service has it."""
+        paths = [self._folder / ".lock"]  # as a run's: `metta clean` leaves alone what is held
+        if self._engine.dialect.name == "sqlite":
+            paths.append(Path(f"{self._engine.url.database}.lock"))
+        for path in paths:
+            file = path.open("w")
+            self._files.append(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self.give_back()
+                raise ServiceError(
+                    f"another evaluation service uses {path.parent}; service_dir= and database= name others"
+                ) from error
+        try:
+            self.hold()
+        except BaseException:
+            self.give_back()
+            raise
+
+    def hold(self) -> None:
+        """Take the database's place again if the connection was lost. Raises ServiceError if another was faster."""
+        if self._engine.dialect.name != "postgresql":
+            return
+        if self._connection is not None:
+            try:
+                self._connection.execute(text("SELECT 1"))
+                return
+            except SQLAlchemyError:
+                self._connection.invalidate()
+                self._connection.close()
+                self._connection = None
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
+            connection.close()
+            raise ServiceError(f"another evaluation service uses the database {self._engine.url}")
+        self._connection = connection
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+        for file in self._files:
+            file.close()
+
+
+def plain(error: BaseException) -> str:
+    """Return the first line of what the database said."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

@@ -1,0 +1,124 @@
+"""Playing one simulation: the same in a worker process and on a Ray node."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from pydantic import BaseModel
+
+from metta.agent import resolve_policy_uri
+from metta.errors import CheckpointError, MettaError, ServiceError
+from metta.eval.eval_service.identity import program_version
+from metta.eval.eval_service.policies import policy_content
+from metta.eval.eval_service.schemas import IntervalView, ScoreView
+from metta.eval.policy_evaluator import EvalResults, PolicyEvaluator
+from metta.eval.statistics import Interval
+from metta.sim import SimulationConfig
+
+PROGRESS_SECONDS = 0.5  # between two reports of how much has been played
+
+
+class PlayOrder(BaseModel):
+    """What a worker is to play, as JSON."""
+
+    program: str
+    simulation: SimulationConfig
+    policy: str  # the service's copy, or a mock
+    policy_key: str
+    policy_version: int
+    policy_checksum: str
+    opponents: dict[str, str]  # address -> checksum
+    data_dir: str  # where an opponent's run is looked up
+    replay_dir: str | None
+    stats_uri: str  # the statistics file that episodes are handed in for
+    threads: int
+
+
+class PlayAnswer(BaseModel):
+    """What came of it, as JSON."""
+
+    refusal: str | None = None  # why it cannot be played, now and ever
+    breakdown: str | None = None  # an error of ours or of the machine's, which another attempt may not meet
+    score: ScoreView | None = None
+    missing_episodes: int = 0
+    replay_urls: list[str] = []
+    seconds: float = 0.0
+    agent_steps: int = 0
+
+
+def play(order: PlayOrder, on_progress: Callable[[float], None] | None = None) -> PlayAnswer:
+    """Play an order; never raises but for what ends the process. `on_progress` hears the share that has been played.
+
+    The episodes are handed in first. If nobody hears the answer, they are played again and replace themselves.
+    """
+    try:
+        _check(order)
+        evaluator = PolicyEvaluator(
+            [order.simulation],
+            replay_dir=order.replay_dir,
+            stats_uri=order.stats_uri,
+            threads=order.threads,
+            data_dir=order.data_dir,
+            on_progress=None if on_progress is None else seldom(on_progress),
+        )
+        results = evaluator.evaluate(order.policy, order.policy_key, order.policy_version)
+    except MettaError as error:
+        return PlayAnswer(refusal=str(error))
+    except Exception as error:
+        return PlayAnswer(breakdown=f"{type(error).__name__}: {error}")
+    return _answer(results, order.simulation.name)
+
+
+def seldom(
+    on_progress: Callable[[float], None], *, clock: Callable[[], float] = time.monotonic
+) -> Callable[[str, float], None]:
+    """Return what a `PolicyEvaluator` may call every tick: it passes on a share now and then."""
+    last = clock()
+
+    def report(_: str, share: float) -> None:
+        nonlocal last
+        if clock() - last >= PROGRESS_SECONDS:
+            last = clock()
+            on_progress(share)
+
+    return report
+
+
+def _check(order: PlayOrder) -> None:
+    """Raise what must not be played: another program would give other scores under the same name."""
+    if order.program != program_version():
+        raise ServiceError(
+            f"the worker has metta {program_version()}, asked was {order.program}: start service and cluster again "
+            "with one version, and ask again"
+        )
+    for uri, checksum in {order.policy: order.policy_checksum, **order.opponents}.items():
+        if policy_content(resolve_policy_uri(uri, data_dir=order.data_dir))[1] != checksum:
+            raise CheckpointError(f"{uri} is no longer what it was when it was asked for; ask again")
+
+
+def _answer(results: EvalResults, name: str) -> PlayAnswer:
+    score = results.simulations.get(name)
+    view = None
+    if score is not None and score.episodes:
+        view = ScoreView(
+            metric=score.metric,
+            mean=_interval(score.mean),
+            interquartile_mean=_interval(score.iqm),
+            episodes=score.episodes,
+            seeds=score.seeds,
+        )
+    return PlayAnswer(
+        score=view,
+        missing_episodes=results.missing_episodes,
+        replay_urls=results.replay_urls.get(name, []),
+        seconds=results.seconds,
+        agent_steps=results.agent_steps,
+    )
+
+
+def _interval(interval: Interval) -> IntervalView:
+    """JSON has neither NaN nor infinity."""
+    known = {name: value if math.isfinite(value) else None for name, value in interval._asdict().items()}
+    return IntervalView.model_validate(known)

@@ -1,0 +1,95 @@
+"""`EvalService`: what can be asked of the service, whoever asks; `app.py` puts it on HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metta.eval.eval_service.config import EvalServiceConfig
+from metta.eval.eval_service.dispatcher import Dispatcher
+from metta.eval.eval_service.identity import program_version, request_id
+from metta.eval.eval_service.policies import PolicyGate
+from metta.eval.eval_service.schemas import Ask, Asked, Checked, RequestPage, RequestView, SuiteView
+from metta.eval.eval_service.store import NewRequest, RequestStore
+from metta.eval.eval_service.suites import admitted_suite
+from metta.eval.suites import SUITES
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalService:
+    """Takes requests; the dispatcher plays them."""
+
+    config: EvalServiceConfig
+    token: str
+    store: RequestStore
+    gate: PolicyGate
+    dispatcher: Dispatcher
+
+    def ask(self, ask: Ask) -> Asked:
+        """Keep a request, and have it played. Raises MettaError if it cannot be done."""
+        new = self._new_request(ask)
+        self.gate.keep(new.policy)
+        request, is_new = self.store.ask(new)
+        self.dispatcher.wake()
+        return Asked(is_new=is_new, request=self._now(request))
+
+    def check(self, ask: Ask) -> Checked:
+        """Return what `ask` would find, and ask nothing. Raises as `ask` does."""
+        new = self._new_request(ask)
+        return Checked(
+            id=new.id,
+            policy_key=new.policy.key,
+            policy_version=new.policy.version,
+            suite=new.suite.name,
+            suite_hash=new.suite_hash,
+            simulations=[simulation.name for simulation in new.suite.simulations],
+            known=self.get(new.id),
+        )
+
+    def get(self, request_id: str) -> RequestView | None:
+        """Return a request; None: there is none."""
+        found = self.store.get(request_id)
+        return found and self._now(found)
+
+    def page(self, *, limit: int, before: int | None, state: str | None, policy_key: str | None) -> RequestPage:
+        """Return some requests, newest first."""
+        # One more than was asked for: it says whether there is another page.
+        found = self.store.page(limit=limit + 1, before=before, state=state, policy_key=policy_key)
+        return RequestPage(
+            requests=[self._now(one) for one in found[:limit]],
+            next=found[limit - 1].number if len(found) > limit else None,
+        )
+
+    def cancel(self, request_id: str) -> RequestView | None:
+        """End what has not ended of a request; None: there is none."""
+        found = self.store.cancel(request_id)
+        self.dispatcher.end(request_id)
+        return found
+
+    def suites(self) -> list[SuiteView]:
+        """Return the suites that can be asked for by name."""
+        suites = [admitted_suite(name, episodes=None) for name in SUITES]
+        return [
+            SuiteView(name=suite.name, hash=suite.hash, simulations=[one.name for one in suite.simulations])
+            for suite in suites
+        ]
+
+    def _now(self, request: RequestView) -> RequestView:
+        """Add what only we know: how far the games are that are being played."""
+        for one in request.simulations:
+            if one.state == "running":
+                one.played = self.dispatcher.share_played(request.id, one.name)
+        return request
+
+    def _new_request(self, ask: Ask) -> NewRequest:
+        suite = admitted_suite(ask.suite, episodes=ask.episodes)
+        policy = self.gate.admit(ask.policy_uri)
+        opponents = {uri: self.gate.checksum(uri) for one in suite.simulations for uri in one.npc_policy_uris}
+        suite_hash, program = suite.hash, program_version()
+        return NewRequest(
+            id=request_id(policy, suite_hash, opponents=opponents, program=program),
+            policy=policy,
+            opponents=opponents,
+            suite=suite,
+            suite_hash=suite_hash,
+            program=program,
+        )
