@@ -53,6 +53,14 @@ class RankError(MettaError):
     """Another process of the same training has ended, or cannot be reached."""
 
 
+class ServiceError(MettaError):
+    """The evaluation service cannot be reached or started, or it refuses what it was asked."""
+
+
+class UnreachableError(ServiceError):
+    """Nobody answers at the service's address, or not now."""
+
+
 class WandbError(MettaError):
     """Weights & Biases cannot be used: the library or a login is missing, or the service does not answer."""
 

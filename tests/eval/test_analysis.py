@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.sim.rows import hearts, simulation
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import RunError, StatsError
-from metta.eval import AnalysisConfig, EvalStatsDB, StoredEvaluation, analyze_run, world_suite, yardsticks
+from metta.eval import AnalysisConfig, EvalStatsDB, analyze_run, world_suite, yardsticks
 from metta.eval.analysis import (
     PolicyVersion,
     format_table,
@@ -23,7 +24,6 @@ from metta.eval.analysis import (
     wasted_actions,
 )
 from metta.eval.learning_curve import read_training
-from metta.eval.report import format_comparisons
 from metta.grid import WorldConfig
 from metta.grid.worlds import easy_arena
 from metta.sim import SimulationRows, SimulationStatsDB
@@ -166,6 +166,12 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the page, which takes longest."""
+    monkeypatch.setattr("metta.eval.pages.run_page.render", lambda report: report.title)
+
+
 def test_a_run_is_analysed_with_one_call(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run_dir.parent)
     report = analyze_run(run_dir, episodes=3)
@@ -180,13 +186,14 @@ def test_a_run_is_analysed_with_one_call(run_dir: Path, monkeypatch: pytest.Monk
     assert report.path == run_dir / "report" / "index.html"
     assert page.count("<svg") == 2 and "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL).lower()
     assert "http" not in re.sub(r'https://arxiv.org\S*|xmlns\S*|"-//W3C.*?>', "", page)
-    (replay,) = report.replay_urls["my_run:2, training/world"]
+    (replay,) = report.replay_urls["my_run:2"]["training/world"]
     assert f"../replays/{Path(replay).name}" in page and (run_dir / "replays" / Path(replay).name).is_file()
     assert f"metta replay my_run/replays/{Path(replay).name}" in page
     for text in (report.table(), report.score_table(), report.wasted_table()):
         assert len(text.splitlines()) >= 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_has_been_evaluated_is_not_played_again(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = analyze_run(run_dir, episodes=3)
 
@@ -199,6 +206,7 @@ def test_what_has_been_evaluated_is_not_played_again(run_dir: Path, monkeypatch:
     assert [row.metric for row in again.rows] == ["hearts"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_policies_are_put_beside_the_run(run_dir: Path, tmp_path: Path) -> None:
     config = AnalysisConfig(policies=["my_run:1", "mock://noop"], output=str(tmp_path / "page"))
     report = analyze_run(run_dir, episodes=3, config=config)
@@ -231,18 +239,58 @@ def test_a_policy_that_does_not_load_fails_alone(run_dir: Path, tmp_path: Path) 
     report = analyze_run(run_dir, episodes=3, config=config)
     assert [str(score.policy) for score in report.scores] == ["my_run:2", "my_run:1", "scripted", "random"]
     assert list(report.failures) == ["my_run:9"] and "no epoch 9" in report.failures["my_run:9"]
-    assert "my_run:9 was not evaluated" in report.path.read_text()
+    assert "my_run:9" in report.score_table() and "could not play: run" in report.path.read_text()
 
 
-def test_two_policies_are_compared_on_the_same_episodes(run_dir: Path, tmp_path: Path) -> None:
-    evaluation = StoredEvaluation(
-        suite=world_suite(small_world(), name="tiny/world", episodes=4),
-        stats_uri=str(tmp_path / "s.duckdb"),
-        data_dir=str(run_dir.parent),
-    )
-    (versus,) = evaluation.compare("my_run:1", "mock://random")
-    assert (str(versus.policy), str(versus.other), versus.comparison.pairs) == ("my_run:1", "random", 4)
-    (same,) = evaluation.compare("my_run:1", "my_run:1")
-    assert same.comparison.difference.value == 0.0 and same.comparison.share_of_wins == 0.5
-    text = format_comparisons([versus, same])
-    assert text.splitlines()[0].split()[:3] == ["policy", "against", "simulation"] and "+0.00" in text
+def test_links_open_after_the_runs_folder_was_moved_as_a_whole(run_dir: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere" / run_dir.name
+    analyze_run(run_dir, episodes=3)
+    shutil.copytree(run_dir, moved)
+    links = re.findall(r'href="([^"#]+)"', (moved / "report" / "index.html").read_text())
+    local = [link for link in links if "://" not in link]
+    assert local and all(not link.startswith("/") and (moved / "report" / link).resolve().is_file() for link in local)
+    report = analyze_run(moved, episodes=3)  # knows the old addresses alone
+    assert str(moved / "replays") in report.replay_urls["my_run:2"]["training/world"][0]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_replay_that_is_gone_has_no_link(run_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / run_dir.name
+    shutil.copytree(run_dir, run)
+    report = analyze_run(run, episodes=1)
+    shutil.rmtree(run / "replays")
+    assert any(report.replay_urls["my_run:2"].values())
+    monkey = analyze_run(run, episodes=1, config=AnalysisConfig(output=str(tmp_path / "page")))
+    there = [url for urls in monkey.replay_urls["my_run:2"].values() for url in urls]
+    assert all(Path(url).exists() for url in there)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_only_the_episodes_that_are_asked_for_are_in_the_tables(run_dir: Path) -> None:
+    analyze_run(run_dir, episodes=3)
+    report = analyze_run(run_dir, episodes=2, config=AnalysisConfig(metrics=["hearts"]))
+    assert [row.episodes for row in report.rows] == [2] and report.rows[0].agents == 12
+    assert report.scores[0].summary.episodes == report.scores[0].summary.seeds == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_curve_of_another_run_has_its_own_evaluations(run_dir: Path) -> None:
+    other = run_dir.parent / "other_run"
+    if not other.exists():
+        shutil.copytree(run_dir / "checkpoints", other / "checkpoints")
+        for name in ("config.json", "metrics.jsonl"):
+            shutil.copy(run_dir / name, other / name)
+    analyze_run(other, episodes=4)
+    report = analyze_run(run_dir, episodes=3, config=AnalysisConfig(policies=["other_run:1"]))
+    assert [curve.label for curve in report.curves] == ["my_run", "other_run"]
+    assert [point.agent_steps for point in report.curves[1].evaluations] == [200.0]  # its epoch 2, in its own file
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_suite_of_other_worlds_has_no_yardstick_at_the_curve_of_training(run_dir: Path, tmp_path: Path) -> None:
+    world = small_world()
+    world.max_steps = 20
+    suite = world_suite(world, name="tiny/other", episodes=2)
+    report = analyze_run(run_dir, suite=suite, config=AnalysisConfig(output=str(tmp_path)))
+    assert report.yardsticks == {} and report.curve_simulation == "training/world"
+    assert {score.simulation for score in report.scores} == {"tiny/other"}

@@ -196,46 +196,6 @@ def test_a_question_is_answered_with_a_data_frame(opened) -> None:
     pd.testing.assert_frame_equal(answer, pd.DataFrame({"sim_name": ["arena/basic"], "mean": [1.5]}), check_dtype=False)
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "COPY episodes TO '{folder}/out.csv'",
-        "COPY episodes FROM '{folder}/secret.csv'",
-        "ATTACH '{folder}/other.duckdb' AS other",
-        "SELECT * FROM read_csv('{folder}/secret.csv')",
-        "SELECT * FROM read_text('{folder}/secret.csv')",
-        "SELECT * FROM '{folder}/secret.csv'",
-        "SELECT * FROM glob('{folder}/*')",
-        "SELECT * FROM duckdb_secrets(); SELECT 1",
-        "EXPORT DATABASE '{folder}/out'",
-        "INSTALL httpfs",
-        "LOAD httpfs",
-        "SET enable_external_access = true",
-        "PRAGMA enable_external_access = true",
-        "INSERT INTO episodes SELECT * FROM episodes",
-        "UPDATE agent_metrics SET value = 100",
-        "DELETE FROM episodes",
-        "DROP TABLE episodes",
-        "CREATE TABLE mine AS SELECT 1",
-        "CREATE TEMP TABLE mine AS SELECT 1",
-        "EXPLAIN ANALYZE DELETE FROM episodes",
-        "SELECT 1; DROP TABLE episodes",
-        "SELEC 1",
-        "SELECT nothing FROM episodes",
-        "",
-    ],
-)
-def test_a_question_can_neither_write_nor_see_other_files(sql: str, opened, tmp_path: Path) -> None:
-    (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
-    database = opened(hearts(1, 2))
-    files, before = sorted(tmp_path.iterdir()), database.path.read_bytes()
-    with pytest.raises(StatsError):
-        database.query(sql.format(folder=tmp_path))
-    assert sorted(tmp_path.iterdir()) == files
-    assert database.path.read_bytes() == before
-    assert len(database.query("FROM episodes")) == 2
-
-
 @pytest.mark.slow
 def test_an_average_over_ten_million_rows_takes_under_a_second(tmp_path: Path) -> None:
     """Generous here, because other tests run beside it; `benchmarks/` measures."""

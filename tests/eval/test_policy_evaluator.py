@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +58,10 @@ def test_the_score_is_the_one_that_the_statistics_file_gives(policy: PolicyAgent
     assert results.missing_episodes == 0 and results.agent_steps == 2 * 3 * 6 * 25
 
 
-def test_two_evaluations_give_the_same_database_but_for_times(policy: PolicyAgent, tmp_path: Path) -> None:
+def test_two_evaluations_give_the_same_database_but_for_times(
+    policy: PolicyAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metta.sim.simulation.FEWEST_WORLDS", 1)
     for name, options in (("a", {}), ("b", {"num_worlds": 2, "threads": 2}), ("a", {})):
         evaluator = PolicyEvaluator(small_suite(), stats_uri=str(tmp_path / f"{name}.duckdb"), **options)
         evaluator.evaluate(policy, "run", 7)
@@ -123,12 +128,74 @@ def test_what_was_played_is_kept_when_a_later_simulation_fails(tmp_path: Path) -
         assert list(database.simulation_scores("random", 0)) == ["tiny/basic"]
 
 
+KILLED = """
+import os, sys
+from metta.agent.mocks import RandomActor
+from metta.eval import PolicyEvaluator
+from metta.grid.worlds import easy_arena
+from metta.sim import SimulationConfig
+
+class Dies(RandomActor):
+    games = 0
+    def reset(self, env):
+        super().reset(env)
+        self.games += 1
+    def act(self, env, rows=None):
+        if self.games == 2:
+            os.kill(os.getpid(), 9)
+        return super().act(env, rows)
+
+world = easy_arena(num_agents=6)
+world.max_steps = 5
+suite = [SimulationConfig(name=f"tiny/{n}", world=world, num_episodes=2) for n in ("first", "second", "third")]
+PolicyEvaluator(suite, stats_uri=sys.argv[1]).evaluate(Dies(), "run", 1)
+"""
+
+
+def test_what_was_played_is_kept_when_the_process_is_killed_in_a_later_simulation(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "s.duckdb")], check=False)
+    assert done.returncode == -9
+    with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        assert database.sample_count("run", 1, {"sim_name": "tiny/first"}) == database.sample_count("run", 1) == 2 * 6
+
+
 def test_missing_episodes_are_reported_and_without_any_there_is_no_score() -> None:
     slow = SimulationConfig(name="tiny/slow", world=world(max_steps=1_000_000), num_episodes=2, max_seconds=0.05)
     quick = SimulationConfig(name="tiny/quick", world=world(), num_episodes=2)
     results = PolicyEvaluator([slow, quick]).evaluate(RandomActor(), "run", 1)
     assert results.missing_episodes == 2
     assert list(results.scores.simulation_scores) == ["tiny/quick"]
+    counts = [(score.episodes, score.seeds, score.missing_episodes) for score in results.simulations.values()]
+    assert counts == [(0, 0, 2), (2, 2, 0)]
+    assert np.isnan(results.simulations["tiny/slow"].mean).all()
+
+
+def test_episodes_are_found_by_their_tags(tmp_path: Path) -> None:
+    """The same episodes of two simulations that differ in their tags alone."""
+    tagged = [
+        SimulationConfig(name=f"tiny/{tag}", world=world(), num_episodes=n, episode_tags={"purpose": tag})
+        for tag, n in (("check", 2), ("final", 3))
+    ]
+    PolicyEvaluator(tagged, stats_uri=str(tmp_path / "s.duckdb")).evaluate("mock://random", "run", 1)
+    with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        samples = [
+            database.sample_count("run", 1, {"purpose": tags}) for tags in ("check", "final", ["check", "final"])
+        ]
+        assert samples == [2 * 6, 3 * 6, 5 * 6]
+        by_tag, by_name = (
+            database.get_average_metric_by_filter("action.move.success", "run", 1, {key: value})
+            for key, value in (("purpose", "final"), ("sim_name", "tiny/final"))
+        )
+        everything = database.get_average_metric_by_filter("action.move.success", "run", 1)
+        assert by_tag == by_name != everything
+
+
+def test_progress_names_every_simulation_and_ends_at_the_whole() -> None:
+    seen: dict[str, list[float]] = {}
+    evaluator = PolicyEvaluator(small_suite(), on_progress=lambda name, share: seen.setdefault(name, []).append(share))
+    evaluator.evaluate("mock://random")
+    assert list(seen) == ["tiny/basic", "tiny/combat"]
+    assert all(shares == sorted(shares) and shares[0] < 0.1 and shares[-1] == 1 for shares in seen.values())
 
 
 def test_an_opponent_plays_its_share(tmp_path: Path) -> None:
@@ -138,6 +205,20 @@ def test_an_opponent_plays_its_share(tmp_path: Path) -> None:
     PolicyEvaluator([half], stats_uri=str(tmp_path / "s.duckdb")).evaluate("mock://random", "run", 1)
     with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
         assert database.sample_count("run", 1) == database.sample_count("noop", 0) == 6
+        assert database.get_average_metric_by_filter("action.noop.success", "noop", 0) == 25.0
+
+
+def test_several_opponents_share_what_is_left_and_each_counts_as_itself(tmp_path: Path) -> None:
+    thirds = SimulationConfig(
+        name="tiny/thirds",
+        world=world(),
+        num_episodes=6,
+        policy_agents_pct=1 / 3,
+        npc_policy_uri=["mock://noop", "mock://scripted"],
+    )
+    PolicyEvaluator([thirds], stats_uri=str(tmp_path / "s.duckdb")).evaluate("mock://random", "run", 1)
+    with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        assert [database.sample_count(*who) for who in (("run", 1), ("noop", 0), ("scripted", 0))] == [12, 12, 12]
         assert database.get_average_metric_by_filter("action.noop.success", "noop", 0) == 25.0
 
 

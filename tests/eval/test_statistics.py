@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from metta.eval import statistics
 from metta.eval.statistics import (
+    FEW,
     Interval,
     compare,
     interquartile_mean,
@@ -18,7 +21,10 @@ from metta.eval.statistics import (
 )
 
 # 12 runs of 3 tasks each, and what rliable 1.2.0 (the code of Agarwal et al. 2021, by its authors) says of them:
-# aggregate_mean, aggregate_iqm, probability_of_improvement, and get_interval_estimates with 20,000 resamples.
+# metrics.aggregate_mean, metrics.aggregate_iqm, metrics.probability_of_improvement, and
+# library.get_interval_estimates with reps=20_000. SciPy 1.17.1 says the same: stats.trim_mean(X, 0.25, axis=None) is
+# the interquartile mean, stats.mannwhitneyu(x, y).statistic / 144 averaged over tasks P(X > Y), and the bounds of the
+# mean from stats.bootstrap(tasks, mean of means, method="percentile", n_resamples=50_000) are 1.9589 and 2.8993.
 X = np.array(
     [
         *([2.502, 2.006, 1.719], [2.618, 1.663, 3.574], [2.71, 2.444, 0.696], [0.361, 2.965, 2.816]),
@@ -36,6 +42,10 @@ Y = np.array(
 MEAN_X, MEAN_BOUNDS_X = 2.4054444444444445, (1.95652708, 2.90359375)
 IQM_X, IQM_BOUNDS_X, IQM_Y = 2.221722222222222, (1.79416528, 2.6165), 2.0806666666666667
 IQM_OF_33 = 2.3080000000000003
+# SciPy 1.17.1, stats.bootstrap(method="percentile", n_resamples=50_000): the mean of X - Y resampled within each task,
+# and P(X > Y) of the first task with paired=True.
+DIFFERENCE, DIFFERENCE_BOUNDS = 0.058694444444444334, (-0.69680625, 0.78842014)
+PAIRED_IMPROVEMENT, PAIRED_IMPROVEMENT_BOUNDS = 0.4097222222222222, (0.19444444, 0.63194444)
 IMPROVEMENT, IMPROVEMENT_BOUNDS = 0.49652777777777785, (0.36342593, 0.63078704)
 
 
@@ -49,6 +59,9 @@ def test_point_estimates_are_those_of_the_reference_implementation() -> None:
     assert interquartile_mean(Y) == pytest.approx(IQM_Y, abs=1e-12)
     assert interquartile_mean(X[:11]) == pytest.approx(IQM_OF_33, abs=1e-12)
     assert probability_of_improvement(tasks(X), tasks(Y)).value == pytest.approx(IMPROVEMENT, abs=1e-12)
+    assert compare(tasks(X), tasks(Y)).difference.value == pytest.approx(DIFFERENCE, abs=1e-12)
+    first = probability_of_improvement([X[:, 0]], [Y[:, 0]], paired=True)
+    assert first.value == pytest.approx(PAIRED_IMPROVEMENT, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +70,8 @@ def test_point_estimates_are_those_of_the_reference_implementation() -> None:
         (mean_interval(tasks(X)), MEAN_BOUNDS_X),
         (iqm_interval(tasks(X)), IQM_BOUNDS_X),
         (probability_of_improvement(tasks(X), tasks(Y)), IMPROVEMENT_BOUNDS),
+        (compare(tasks(X), tasks(Y)).difference, DIFFERENCE_BOUNDS),
+        (probability_of_improvement([X[:, 0]], [Y[:, 0]], paired=True), PAIRED_IMPROVEMENT_BOUNDS),
     ],
 )
 def test_intervals_are_those_of_the_reference_implementation_but_for_chance(interval: Interval, bounds: tuple) -> None:
@@ -76,6 +91,55 @@ def test_an_interval_covers_the_truth_about_nineteen_times_in_twenty() -> None:
     trials = np.random.default_rng(5).exponential(1.0, size=(64, 1000))  # 64 episodes, a thousand times
     covered = [interval.low <= 1.0 <= interval.high for interval in mean_intervals([trials])]
     assert 0.90 < np.mean(covered) < 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["normal", "exponential", "rarely one"])
+def test_intervals_of_many_episodes_cover_the_truth_and_those_of_few_do_not(shape: str) -> None:
+    generator = np.random.default_rng(6)
+    draw, truth = {
+        "normal": (generator.standard_normal, 0.0),
+        "exponential": (generator.standard_exponential, 1.0),
+        "rarely one": (lambda size: (generator.random(size) < 0.2) * 1.0, 0.2),
+    }[shape]
+
+    def covered(episodes: int) -> float:
+        intervals = mean_intervals([draw((episodes, 4000))])
+        return float(np.mean([interval.low <= truth <= interval.high for interval in intervals]))
+
+    assert covered(5) < 0.86 and 0.84 < covered(FEW) < 0.95  # the bound below which the tables warn
+    assert 0.91 < covered(64) < 0.97 and 0.93 < covered(400) < 0.965
+
+
+@pytest.mark.slow
+def test_the_intervals_of_a_comparison_cover_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 500)
+    generator, hits = np.random.default_rng(7), np.zeros(3)
+    noise = 0.5
+    truth = 0.5 * (1 + math.erf(0.5 / math.sqrt(2 * (1 + noise**2)) / math.sqrt(2)))  # P(X > Y) of two normals
+    for trial in range(400):
+        maps = generator.normal(size=64)
+        x = maps + noise * generator.normal(size=64) + 0.5
+        found = compare([x], [maps + noise * generator.normal(size=64)], seed=trial)
+        hits += [found.difference.low <= 0.5 <= found.difference.high, found.p_value < 0.05, 0]
+        chance = found.probability_of_improvement
+        hits[2] += chance.low <= truth <= chance.high
+    assert 0.91 < hits[0] / 400 < 0.98 and 0.91 < hits[2] / 400 < 0.98
+    assert hits[1] == 400
+
+
+def test_simulations_on_the_same_seeds_are_resampled_together() -> None:
+    basic = np.random.default_rng(8).normal(size=40)
+    alone, apart = mean_interval([basic]), mean_interval([basic, basic])
+    together = mean_interval([basic, basic], blocks=["seeds", "seeds"])
+    assert together == pytest.approx(alone)  # the same games twice say no more than once
+    assert apart.high - apart.low < 0.8 * (alone.high - alone.low)
+    assert iqm_interval([basic, basic], blocks=[0, 0])[1:] == pytest.approx(iqm_interval([basic])[1:], abs=0.1)
+    x, y = [basic, basic], [basic * 0, basic * 0]
+    once, twice = compare(x[:1], y[:1]), compare(x, y, blocks=[0, 0])
+    assert (twice.p_value, twice.needed) == (once.p_value, once.needed)
+    assert twice.probability_of_improvement == pytest.approx(once.probability_of_improvement)
+    assert compare(x, y).p_value != once.p_value
 
 
 def test_strata_are_resampled_within_themselves() -> None:
@@ -112,17 +176,49 @@ def test_one_episode_has_no_interval() -> None:
     assert str(summary.mean) == "3.00"
 
 
+def test_a_simulation_of_one_episode_leaves_the_mean_without_an_interval() -> None:
+    assert np.isnan(mean_interval([np.arange(20.0), np.ones(1)]).low)
+    assert np.isnan(probability_of_improvement([np.ones(1)], [np.zeros(1)]).low)
+
+
+def test_a_summary_says_how_many_episodes_and_seeds_and_whether_they_are_few() -> None:
+    summary = summarize([np.arange(12.0), np.arange(9.0)], seeds=12)
+    assert (summary.episodes, summary.seeds, summary.fewest, summary.is_small()) == (21, 12, 9, True)
+    assert summarize([np.arange(12.0)]).seeds == 12 and not summarize([np.arange(12.0)]).is_small()
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(3.14159, 2.9, 3.4), "3.14 [2.90, 3.40]"),
+        (Interval(31415.9, 29000, 34000), "31,416 [29,000, 34,000]"),
+        (Interval(0.00031, 0.00021, 0.00042), "0.00031 [0.00021, 0.00042]"),
+        (Interval(-0.0001, -0.4, 0.4), "0.00 [-0.40, 0.40]"),
+        (Interval(2.0, 2.0, 2.0), "2.00 [2.00, 2.00]"),
+    ],
+)
+def test_a_number_is_printed_with_the_digits_that_its_interval_allows(interval: Interval, text: str) -> None:
+    assert str(interval) == text
+
+
 def test_the_probability_of_improvement_is_that_of_counting_all_pairs() -> None:
     x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([2.0, 3.0, 0.0])
     wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in x for b in y)
     assert probability_of_improvement([x], [y]).value == pytest.approx(wins / 12)
 
 
+def test_many_episodes_are_compared_in_a_moment() -> None:
+    generator = np.random.default_rng(9)
+    x, y = generator.integers(0, 50, 3000) / 24, generator.integers(0, 40, 2000) / 24
+    wins = (x[:, None] > y[None, :]) + 0.5 * (x[:, None] == y[None, :])
+    assert probability_of_improvement([x], [y]).value == pytest.approx(wins.mean(), abs=1e-12)
+
+
 def test_a_policy_against_itself_improves_nothing() -> None:
     found = compare(tasks(X), tasks(X))
     assert found.difference == Interval(0.0, 0.0, 0.0)
-    assert found.share_of_wins == found.probability_of_improvement.value == 0.5
-    assert found.pairs == 36
+    assert found.probability_of_improvement == Interval(0.5, 0.5, 0.5)
+    assert (found.share_of_wins, found.p_value, found.needed, found.pairs) == (0.5, 1.0, None, 36)
 
 
 def test_pairing_takes_out_the_luck_of_the_map() -> None:
@@ -130,8 +226,13 @@ def test_pairing_takes_out_the_luck_of_the_map() -> None:
     noise = np.random.default_rng(9).normal(0.0, 0.1, size=40)
     found = compare([maps + 0.5 + noise], [maps])
     assert 0.4 < found.difference.low < found.difference.high < 0.6
-    assert found.share_of_wins == 1.0
-    assert found.probability_of_improvement.low < 0.5
+    assert found.share_of_wins == 1.0 and found.p_value < 0.001
+    independent = probability_of_improvement([maps + 0.5 + noise], [maps])
+    assert independent.low < 0.5 < found.probability_of_improvement.low
+
+
+def test_a_simulation_counts_the_same_in_the_share_of_wins_however_many_pairs_it_has() -> None:
+    assert compare([np.ones(10), np.zeros(30)], [np.zeros(10), np.zeros(30)]).share_of_wins == 0.75
 
 
 def test_comparing_other_episodes_is_refused() -> None:

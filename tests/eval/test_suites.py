@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 import pytest
 
-from metta.errors import SuiteError
+from metta.agent import make_policy
+from metta.agent.artifact import save_policy
+from metta.envs.vec_env import token_space
+from metta.errors import CheckpointError, SuiteError
 from metta.eval import SUITES, EvalRewardSummary, Suite, named_suite, world_suite
-from metta.grid.worlds import arena
+from metta.eval.suites import shared_suite
+from metta.grid import compile_world
+from metta.grid.worlds import arena, easy_arena
 from metta.sim import SimulationConfig
 
 
@@ -52,6 +60,44 @@ def test_the_hash_tells_what_is_played() -> None:
     assert changed.hash != named_suite("arena").hash
 
 
+CHANGES = {
+    "name": "mine/other",
+    "num_episodes": 5,
+    "seed": 1,
+    "max_seconds": 9.0,
+    "score_metric": "reward",
+    "episode_tags": {"purpose": "test"},
+    "world.max_steps": 9,
+    "world.agent.rewards.inventory": {"heart": 2.0},
+    "world.map.instance.width": 30,
+    "world.actions.attack.consumed_resources": {"laser": 2},
+}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_the_hash_changes_with_everything_that_is_played(path: str) -> None:
+    suite, changed = (world_suite(arena(), name="mine/world") for _ in range(2))
+    *parents, field = path.split(".")
+    owner = functools.reduce(getattr, parents, changed.simulations[0])
+    assert getattr(owner, field) != CHANGES[path]
+    setattr(owner, field, CHANGES[path])
+    assert changed.hash != suite.hash
+
+
+def test_the_hash_changes_with_who_else_plays_but_not_with_the_name_of_the_suite() -> None:
+    def suite(name: str, **options: object) -> Suite:
+        return Suite(name=name, simulations=[SimulationConfig(name="a/b", world=arena(), **options)])
+
+    against = [{"policy_agents_pct": 0.5, "npc_policy_uri": uri} for uri in ("mock://noop", "mock://random")]
+    others = [*against, {"policy_agents_pct": 0.5, "npc_policy_uri": ["mock://noop", "mock://random"]}]
+    assert len({suite("mine").hash, *(suite("mine", **options).hash for options in others)}) == 4
+    assert suite("mine").hash == suite("yours").hash
+    for name in SUITES:
+        renamed = named_suite(name)
+        renamed.name = "another"
+        assert renamed.hash == named_suite(name).hash
+
+
 def test_an_unknown_suite_names_the_nearest() -> None:
     with pytest.raises(SuiteError, match=r"no suite 'arenas'.*did you mean arena"):
         named_suite("arenas")
@@ -61,6 +107,13 @@ def test_two_simulations_of_one_name_are_refused() -> None:
     twice = [SimulationConfig(name="arena/basic", world=arena()) for _ in range(2)]
     with pytest.raises(SuiteError, match="given twice: arena/basic"):
         Suite(name="mine", simulations=twice)
+
+
+def test_names_whose_replays_would_overwrite_each_other_are_refused() -> None:
+    """Both would be called arena-basic in a file's name."""
+    alike = [SimulationConfig(name=name, world=arena()) for name in ("arena/basic", "arena-basic")]
+    with pytest.raises(SuiteError, match=r"differ in more than .*: arena/basic, arena-basic"):
+        Suite(name="mine", simulations=alike)
 
 
 def test_a_category_is_the_name_before_the_first_slash() -> None:
@@ -107,3 +160,24 @@ def test_a_users_own_suite_is_named_by_its_function(tmp_path, monkeypatch: pytes
         named_suite("my_suites.tine")
     with pytest.raises(SuiteError, match="returned a int"):
         named_suite("my_suites.number")
+
+
+def test_a_run_that_plays_the_others_is_fixed_to_its_epoch_wherever_it_lies(tmp_path: Path) -> None:
+    found = []
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        for epoch in (3, 20):
+            path = folder / "mine" / "checkpoints" / f"agent_epoch_{epoch}.pt"
+            compiled = compile_world(easy_arena())
+            policy = make_policy("fast", token_space(compiled), seed=epoch, action_names=compiled.action_names)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_policy(path, policy, run="mine", epoch=epoch, agent_step=1)
+        suite = world_suite(easy_arena(), name="a/b")
+        found += [
+            shared_suite(suite, [uri], data_dir=str(folder)).simulations[0]
+            for uri in ("mine:3", "mine:20", "mine", str(folder / "mine"))
+        ]
+    assert [one.npc_policy_uri for one in found] == ["mine:3", "mine:20", "mine:20", "mine:20"] * 2
+    assert [one.name for one in found[:2]] == ["a/b/against-mine:3", "a/b/against-mine:20"]
+    assert [one.env() for one in found[:4]] == [one.env() for one in found[4:]]
+    with pytest.raises(CheckpointError, match="no policy at 'nobody'"):
+        shared_suite(suite, ["nobody"], data_dir=str(tmp_path))

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from metta.errors import ConfigError, SuiteError
+from metta.eval import EvalStatsDB
 from metta.grid import WorldConfig
+from metta.grid.worlds import arena
 from metta.sim import SimulationConfig
 from metta.tools import EvaluateTool
 
@@ -48,6 +50,32 @@ def test_a_policy_that_cannot_be_loaded_costs_its_own_row_and_the_exit_code(
     assert "no policy at 'nothing'" in captured.err
 
 
+def test_missing_episodes_are_said_and_never_become_fewer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    endless = arena(num_agents=2)
+    endless.max_steps = 10_000_000
+    simulation = SimulationConfig(name="tiny/slow", world=endless, num_episodes=3, max_seconds=0.1)
+    slow = EvaluateTool(policy_uri=["mock://noop"], simulations=[simulation], data_dir=str(tmp_path))
+    assert slow.run_tool(as_json=True) == 0
+    (policy,) = json.loads(capsys.readouterr().out)["policies"]
+    score = policy["simulations"]["tiny/slow"]
+    assert (score["episodes"], score["seeds"], score["missing_episodes"], policy["missing_episodes"]) == (0, 0, 3, 3)
+    assert score["mean"] == score["interquartile_mean"] == {"value": None, "low": None, "high": None}
+    assert policy["category_scores"] == {}
+    assert slow.run_tool() == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["mock://noop", "tiny/slow", "hearts", "0", "0", "3"]
+    assert "3 of 3 episodes are missing" in caplog.text
+
+
+def test_the_table_says_how_many_episodes_and_seeds_a_score_rests_on(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool(world, tmp_path, "mock://random").run_tool()
+    header, _, first, _ = capsys.readouterr().out.splitlines()
+    assert header.split()[-3:] == ["episodes", "seeds", "missing"] and first.split()[-3:] == ["3", "3", "0"]
+
+
 def test_the_configuration_is_left_as_it_was(world: WorldConfig, tmp_path: Path) -> None:
     evaluate = tool(world, tmp_path, "mock://noop")
     suite = evaluate.chosen_suite()
@@ -62,3 +90,40 @@ def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
         EvaluateTool(policy_uri=["mock://noop"]).run_tool()
     with pytest.raises(SuiteError, match="did you mean arena"):
         EvaluateTool(policy_uri=["mock://noop"], suite="arnea").run_tool()
+
+
+def test_others_may_play_a_part_of_the_agents_and_leave_what_was_played_alone_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = arena(num_agents=6)
+    small.max_steps = 5
+    alone = EvaluateTool(
+        policy_uri=["mock://random"],
+        simulations=[SimulationConfig(name="tiny/one", world=small)],
+        episodes=4,
+        data_dir=str(tmp_path),
+    )
+    names = {
+        ("mock://noop", None): "tiny/one/against-noop",
+        ("mock://noop mock://scripted", 1 / 3): "tiny/one/against-noop-and-scripted-at-0.333333",
+    }
+    assert alone.run_tool() == 0
+    capsys.readouterr()
+    for (others, share), name in names.items():
+        settings = {"npc_policy_uri": others.split(), "policy_agents_pct": share}
+        assert alone.model_copy(update=settings).run_tool(as_json=True) == 0
+        (policy,) = json.loads(capsys.readouterr().out)["policies"]
+        assert list(policy["simulations"]) == [name]
+    with EvalStatsDB.from_uri(tmp_path / "evaluation" / "stats" / "stats.duckdb") as database:
+        played = {
+            name: [database.sample_count(who, 0, {"sim_name": name}) for who in ("random", "noop", "scripted")]
+            for name in ("tiny/one", *names.values())
+        }
+    assert list(played.values()) == [[24, 0, 0], [12, 12, 0], [8, 8, 8]]
+
+
+def test_shares_that_cannot_be_are_refused(world: WorldConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="says nothing of who plays the other agents"):
+        tool(world, tmp_path, "mock://noop").model_copy(update={"policy_agents_pct": 0.3}).run_tool()
+    with pytest.raises(SuiteError, match=r"tiny/one: .*a world of one agent cannot be shared"):
+        tool(world, tmp_path, "mock://noop").model_copy(update={"npc_policy_uri": ["mock://noop"]}).run_tool()

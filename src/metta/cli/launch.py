@@ -31,7 +31,7 @@ class Target(NamedTuple):
 
     recipe: str
     function: str
-    subject: str | None  # a word that is no recipe: a run, a policy, a file
+    subjects: tuple[str, ...] = ()  # words that are no recipe: a run, policies, a file
 
 
 def run_verb(name: str, argv: Sequence[str]) -> int:
@@ -71,7 +71,7 @@ def spare_processes(arguments: Arguments) -> int:
 
 
 def find_target(verb: str, arguments: Arguments) -> Target:
-    """Return the recipe, its function, and the word that is neither. Raises ConfigError for words without a meaning."""
+    """Return the recipe, its function, and the words that are neither. Raises ConfigError for an unknown recipe."""
     words = list(arguments.words)
     if verb == "run":
         recipe, _, function = words.pop(0).rpartition(".")
@@ -80,18 +80,14 @@ def find_target(verb: str, arguments: Arguments) -> Target:
             if not words:
                 raise ConfigError(f"say which function of the recipe: {recipe}.<function>; `metta list` shows them")
             function = words.pop(0)
-        target = Target(recipe, function, None)
+        target = Target(recipe, function)
     else:
-        target = Target(DEFAULT_RECIPE.get(verb, THE_ARENA), verb, None)
+        target = Target(DEFAULT_RECIPE.get(verb, THE_ARENA), verb.replace("-", "_"))
         if words and find_recipe(words[0]):
             target = target._replace(recipe=words.pop(0))
-        elif words and words[0].endswith(f".{verb}") and find_recipe(words[0].removesuffix(f".{verb}")):
-            target = target._replace(recipe=words.pop(0).removesuffix(f".{verb}"))
-    if words:
-        target = target._replace(subject=words.pop(0))
-    if words:
-        raise ConfigError(f"unexpected {words[0]!r}: settings are key=value, options begin with -")
-    return target
+        elif words and find_recipe(words[0].removesuffix(f".{target.function}")):
+            target = target._replace(recipe=words.pop(0).removesuffix(f".{target.function}"))
+    return target._replace(subjects=tuple(words))
 
 
 def build_tool(function: Callable[..., Any], arguments: Arguments, target: Target) -> Tool:
@@ -104,11 +100,10 @@ def build_tool(function: Callable[..., Any], arguments: Arguments, target: Targe
     name = f"{target.recipe}.{target.function}"
     parameters = inspect.signature(function).parameters
     tool, understood = _call(function, name, [s for s in arguments.settings if s.key in parameters])
-    extra = [Setting(*_flag_setting(flag, tool).split("=", 1)) for flag in arguments.tool_flags]
-    if target.subject is not None:
-        extra.append(_subject_setting(target, arguments, tool))
+    flags = [Setting(*_flag_setting(flag, tool).split("=", 1)) for flag in arguments.tool_flags]
+    subjects = _subject_settings(target, arguments, tool)  # first: what is compared is compared with the first
     settings = [setting for setting in arguments.settings if setting.key not in parameters]
-    tool, readings = override(tool, [*settings, *extra], also=parameters)
+    tool, readings = override(tool, [*subjects, *settings, *flags], also=parameters)
     if "verbose" in arguments.flags:
         understood += [f"{r.setting}: setting {r.path} = {r.value!r} ({r.type})" for r in readings]
         print(f"recipe {function.__module__}.{function.__name__} -> {type(tool).__name__}", file=sys.stderr)
@@ -158,12 +153,20 @@ def _flag_setting(flag: str, tool: Tool) -> str:
     return tool.flags[flag]
 
 
-def _subject_setting(target: Target, arguments: Arguments, tool: Tool) -> Setting:
+def _subject_settings(target: Target, arguments: Arguments, tool: Tool) -> list[Setting]:
+    """Return the settings that bare words stand for: one, or several where the tool's subject is a list."""
+    settings = [_subject_setting(word, arguments, tool) for word in target.subjects]
+    takes_many = tool.subject and typing.get_origin(type(tool).model_fields[tool.subject].annotation) is list
+    if len(settings) > 1 and not takes_many:
+        raise ConfigError(f"unexpected {settings[1].text!r}: settings are key=value, options begin with -")
+    return settings
+
+
+def _subject_setting(word: str, arguments: Arguments, tool: Tool) -> Setting:
     """Return the setting that a bare word stands for. Raises ConfigError if nothing of that name is there."""
-    word = str(target.subject)
     data_dir = Path(arguments.text_of("data_dir") or DATA_DIR)
-    run = data_dir / word.partition(":")[0]
-    if tool.subject and ("://" in word or Path(word).exists() or run.is_dir()):
+    runs = [data_dir / part.partition(":")[0] for part in word.split(",")]  # commas join the runs of a group
+    if tool.subject and ("://" in word or Path(word).exists() or any(run.is_dir() for run in runs)):
         return Setting(tool.subject, word)
     if tool.subject is None and find_recipe(word):
         raise ConfigError(f"unexpected {word!r}: settings are key=value, options begin with -")

@@ -41,7 +41,11 @@ def print_parameters(recipe: str, function: Callable[..., Any], *, verb: str, is
     _print_table(f"parameters of {name}", rows)
     if any(row.default == "required" for row in rows):
         return
-    tool: Tool = function()
+    print_settings(function(), is_full=is_full)
+
+
+def print_settings(tool: Tool, *, is_full: bool) -> None:
+    """Print a tool's own options and its settings; `is_full`: nested ones of the world too."""
     flags = [Row(flag, "", f"= {setting}", "") for flag, setting in tool.flags.items()]
     _print_table("options of its own", flags)
     folded = () if is_full else FOLDED

@@ -36,7 +36,7 @@ def _clean(arguments: Arguments) -> int:
     runs = [run for run in data_dir.glob("*") if run.is_dir()]
     held = {run for run in runs if _is_held(run)}
     for run in sorted(held):
-        print(f"{run} is being trained and left alone", file=sys.stderr)
+        print(f"{run} is in use and left alone", file=sys.stderr)
     leftovers = [path for run in runs if run not in held for path in run.rglob(".*.tmp")]
     for path in (*([] if held else _compile_caches()), *leftovers):
         print(f"{'would remove' if is_dry else 'removed'} {path} ({_megabytes(path):.1f} MB)")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from metta.config import Config
 from metta.errors import StatsError, nearest
-from metta.eval.eval_stats_db import EvalStatsDB
+from metta.eval.eval_stats_db import EvalStatsDB, Filter
 from metta.eval.statistics import Interval, mean_intervals
 from metta.sim import parse_policy_uri
 
@@ -23,7 +23,9 @@ class AnalysisConfig(Config):
     """What an analysis looks at."""
 
     metrics: list[str] = Field(default_factory=lambda: ["*"], description="names with * and ?, e.g. heart*")
-    policies: list[str] = Field(default_factory=list, description="run, run:epoch, mock://random; none: all there are")
+    policies: list[str] = Field(
+        default_factory=list, description="beside the run's latest: run, run:epoch, file, address"
+    )
     suite: str | None = Field(None, description="a suite by name; none: the one that the run is evaluated on")
     output: str | None = Field(None, description="folder of the report; none: report/ of the run")
 
@@ -70,15 +72,20 @@ def policy_versions(database: EvalStatsDB, policies: Sequence[str] = ()) -> list
 
 
 def metric_rows(
-    database: EvalStatsDB, *, metrics: Sequence[str] = ("*",), policies: Iterable[PolicyVersion]
+    database: EvalStatsDB,
+    *,
+    metrics: Sequence[str] = ("*",),
+    policies: Iterable[PolicyVersion],
+    filters: Sequence[Filter] = (None,),
 ) -> list[MetricRow]:
     """Return the table of all metrics that match one of the globs, by policy, simulation and metric's name.
 
+    `filters`: which episodes count, one filter after the other; without, all that there are.
     A metric that was 0 in every episode has a line only if one of `metrics` is its whole name.
     Raises StatsError for a glob that nothing matches, with the nearest names.
     """
     names = matching_metrics(database.metric_names(), metrics)
-    rows = [row for policy in policies for row in _policy_rows(database, names, policy)]
+    rows = [row for policy in policies for where in filters for row in _policy_rows(database, names, policy, where)]
     return [row for row in rows if row.mean.value or row.mean.low or row.metric in metrics]
 
 
@@ -94,7 +101,7 @@ def matching_metrics(names: Sequence[str], globs: Sequence[str]) -> list[str]:
 
 
 def wasted_actions(
-    database: EvalStatsDB, policy: PolicyVersion, *, simulation: str | None = None, count: int = 3
+    database: EvalStatsDB, policy: PolicyVersion, *, filter: Filter = None, count: int = 3
 ) -> list[WastedAction]:
     """Return the `count` most frequent wasted actions, most frequent first.
 
@@ -104,8 +111,7 @@ def wasted_actions(
     chosen while not frozen: successful, failed and invalid ones.
     """
     names = [name for name in database.metric_names() if name.startswith("action.")]
-    where = {"sim_name": simulation} if simulation else None
-    means = database.episode_metrics(names, *policy, filter=where)
+    means = database.episode_metrics(names, *policy, filter=filter)
     if means.empty:
         return []
     totals = means[names].mul(means["agents"], axis=0).sum()
@@ -148,8 +154,8 @@ def _find(name: str, present: Sequence[PolicyVersion]) -> PolicyVersion:
     return max(of_key, key=lambda policy: policy.version)
 
 
-def _policy_rows(database: EvalStatsDB, names: Sequence[str], policy: PolicyVersion) -> list[MetricRow]:
-    means = database.episode_metrics(names, *policy)
+def _policy_rows(database: EvalStatsDB, names: Sequence[str], policy: PolicyVersion, where: Filter) -> list[MetricRow]:
+    means = database.episode_metrics(names, *policy, filter=where)
     rows = []
     for simulation, episodes in means.groupby(level="sim_name"):
         intervals = mean_intervals([episodes[list(names)].to_numpy()])

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 import pandas as pd
 
 from metta.agent import checkpoints
 from metta.errors import StatsError, nearest
+from metta.eval.questions import Answer, Parameters, ask, ask_for_first, ask_for_rows
 from metta.eval.reward_summary import EvalRewardSummary
 from metta.eval.statistics import Summary, summarize
 from metta.sim import SimulationStatsDB, parse_policy_uri
@@ -103,7 +103,7 @@ class EvalStatsDB(SimulationStatsDB):
         """Return how many agent-episode pairs of the policy recorded anything."""
         where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
         sql = f"SELECT count(*) FROM {_SAMPLES} s WHERE {where.sql}"
-        ((count,),) = self.connection.execute(sql, where.parameters).fetchall()
+        ((count,),) = self._rows(sql, where.parameters)
         return int(count)
 
     def simulation_scores(
@@ -111,10 +111,10 @@ class EvalStatsDB(SimulationStatsDB):
     ) -> dict[str, float]:
         """Return simulation name -> mean of `metric`, as `get_average_metric_by_filter` makes it, sorted by name."""
         where = self._where(self.key_and_version(checkpoint_path, epoch), None)
-        rows = self.connection.execute(
+        rows = self._rows(
             f"SELECT sim_name, avg(value) FROM ({_values(where.sql)}) GROUP BY sim_name ORDER BY sim_name",
             [metric, *where.parameters],
-        ).fetchall()
+        )
         return {str(name): float(value) for name, value in rows}
 
     def get_scores(self, run: str | Path, epoch: int | None = None) -> EvalRewardSummary:
@@ -128,12 +128,12 @@ class EvalStatsDB(SimulationStatsDB):
     def score_metrics(self, checkpoint_path: str | Path, epoch: int | None = None) -> dict[str, str]:
         """Return simulation name -> the metric that is its score (`SimulationConfig.score_metric`, else `reward`)."""
         where = self._where(self.key_and_version(checkpoint_path, epoch), None)
-        rows = self.connection.execute(
+        rows = self._rows(
             f"""SELECT s.sim_name, coalesce(max(a.value), 'reward') FROM {_SAMPLES} s
                 LEFT JOIN episode_attributes a ON a.episode_id = s.episode_id AND a.attribute = '{SCORE_METRIC}'
                 WHERE {where.sql} GROUP BY s.sim_name ORDER BY s.sim_name""",
             where.parameters,
-        ).fetchall()
+        )
         return {str(name): str(metric) for name, metric in rows}
 
     def episode_values(
@@ -144,11 +144,11 @@ class EvalStatsDB(SimulationStatsDB):
         Sorted by simulation and seed, so that two policies' rows can be paired.
         """
         where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
-        return self.connection.execute(
+        return self.query(
             f"""SELECT sim_name, seed, avg(value) AS value, count(*) AS agents FROM ({_values(where.sql)})
                 GROUP BY sim_name, seed ORDER BY sim_name, seed""",
             [metric, *where.parameters],
-        ).df()
+        )
 
     def summary(
         self, metric: str, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
@@ -157,23 +157,27 @@ class EvalStatsDB(SimulationStatsDB):
         episodes = self.episode_values(metric, checkpoint_path, epoch, filter)
         if episodes.empty:
             return None
-        return summarize([group["value"].to_numpy() for _, group in episodes.groupby("sim_name")])
+        groups = [group for _, group in episodes.groupby("sim_name")]
+        seeds = [tuple(group["seed"]) for group in groups]
+        number = int(episodes["seed"].nunique())
+        return summarize([group["value"].to_numpy() for group in groups], blocks=seeds, seeds=number)
 
     def episode_metrics(
         self, metrics: Sequence[str], checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
     ) -> pd.DataFrame:
         """Return `episode_values` of many metrics: indexed by sim_name and seed, a column `agents` and one a metric."""
         where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
-        values = self.connection.execute(
+        values = self.query(
             f"""SELECT s.sim_name, s.seed, m.metric, sum(m.value) AS value
-                FROM {_SAMPLES} s JOIN agent_metrics m ON m.episode_id = s.episode_id AND m.agent_id = s.agent_id
-                WHERE {where.sql} AND m.metric IN (SELECT unnest(?)) GROUP BY ALL""",
+                FROM {_chosen(where.sql)} s
+                JOIN agent_metrics m ON m.episode_id = s.episode_id AND m.agent_id = s.agent_id
+                WHERE m.metric IN (SELECT unnest(?)) GROUP BY ALL""",
             [*where.parameters, list(metrics)],
-        ).df()
-        agents = self.connection.execute(
+        )
+        agents = self.query(
             f"SELECT sim_name, seed, count(*) AS agents FROM {_SAMPLES} s WHERE {where.sql} GROUP BY ALL ORDER BY ALL",
             where.parameters,
-        ).df()
+        )
         table = values.pivot_table(index=["sim_name", "seed"], columns="metric", values="value", aggfunc="sum")
         episodes = agents.set_index(["sim_name", "seed"])
         filled = table.reindex(index=episodes.index, columns=list(metrics)).fillna(0.0)
@@ -181,36 +185,31 @@ class EvalStatsDB(SimulationStatsDB):
 
     def metric_names(self) -> list[str]:
         """Return the names of all metrics that were counted, also of those that stayed 0, sorted."""
-        rows = self.connection.execute(
+        rows = self._rows(
             "SELECT metric FROM simulation_metrics UNION SELECT DISTINCT metric FROM agent_metrics ORDER BY metric"
-        ).fetchall()
+        )
         return [str(row[0]) for row in rows]
 
-    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def query(self, sql: str, parameters: Parameters = None) -> pd.DataFrame:
         """Return the answer to one question in SQL. It can neither change anything nor see any other file.
 
         `parameters` fill `?` or `$name`. Raises StatsError for anything but one statement that reads, and for mistakes.
         """
-        try:
-            statements = duckdb.extract_statements(sql)
-            if len(statements) != 1:
-                raise StatsError(f"one statement at a time is allowed, {len(statements)} were given")
-            if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-                raise StatsError(f"only questions are allowed (SELECT), this is {statements[0].type.name}")
-            return self.connection.execute(statements[0], parameters).df()
-        except duckdb.PermissionException as error:
-            raise StatsError(
-                f"the query is refused: it may read nothing but this database ({_first(error)})"
-            ) from error
-        except duckdb.Error as error:
-            raise StatsError(f"the query cannot be answered: {error}") from error
+        return ask(self.connection, sql, parameters)
+
+    def query_first(self, sql: str, *, rows: int) -> Answer:
+        """Return the first `rows` rows of the answer and the number of all. Raises as `query`."""
+        return ask_for_first(self.connection, sql, rows=rows)
+
+    def _rows(self, sql: str, parameters: Parameters = None) -> list[Any]:
+        return ask_for_rows(self.connection, sql, parameters)
 
     def _aggregate(
         self, aggregate: str, metric: str, checkpoint_path: str | Path, epoch: int | None, filter: Filter
     ) -> float | None:
         where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
         sql = f"SELECT {aggregate} FROM ({_values(where.sql)})"
-        ((value,),) = self.connection.execute(sql, [metric, *where.parameters]).fetchall()
+        ((value,),) = self._rows(sql, [metric, *where.parameters])
         return None if value is None else float(value)
 
     def _where(self, policy: tuple[str, int], filter: Filter) -> _Condition:
@@ -230,7 +229,7 @@ class EvalStatsDB(SimulationStatsDB):
         return condition
 
     def _check_attribute(self, name: str) -> None:
-        rows = self.connection.execute("SELECT DISTINCT attribute FROM episode_attributes").fetchall()
+        rows = self._rows("SELECT DISTINCT attribute FROM episode_attributes")
         allowed = [*_COLUMNS, *sorted(row[0] for row in rows)]
         if name not in allowed:
             raise StatsError(f"no filter is called {name!r}; there are {', '.join(allowed)}{nearest(name, allowed)}")
@@ -241,9 +240,9 @@ def _values(where: str) -> str:
     return f"""
         WITH recorded AS (SELECT episode_id, agent_id, value FROM agent_metrics WHERE metric = ?)
         SELECT s.sim_name, s.seed, s.episode_id, s.agent_id, coalesce(r.value, 0.0) AS value
-        FROM {_SAMPLES} s LEFT JOIN recorded r ON r.episode_id = s.episode_id AND r.agent_id = s.agent_id
-        WHERE {where}"""
+        FROM {_chosen(where)} s LEFT JOIN recorded r ON r.episode_id = s.episode_id AND r.agent_id = s.agent_id"""
 
 
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def _chosen(where: str) -> str:
+    """Return SQL for the samples that a condition chooses, in which only their own columns have a name."""
+    return f"(SELECT * FROM {_SAMPLES} s WHERE {where})"

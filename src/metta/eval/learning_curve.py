@@ -11,7 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metta.eval.analysis import policy_versions
+from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.statistics import Interval, Values, mean_interval
+from metta.sim import SimulationConfig
 
 _BINS = 60  # points of a drawn curve
 
@@ -62,6 +65,25 @@ class Training:
                 interval = mean_interval([self.values[part]])
                 points.append(Point(self.agent_steps[part].mean(), self.minutes[part].mean(), interval))
         return points
+
+
+def read_curve(run_dir: Path, simulation: SimulationConfig) -> Curve:
+    """Return what training measured, and every evaluation of the run's own in the world of `simulation`."""
+    metric = simulation.score()
+    training = read_training(run_dir, metric=f"overview/{metric}")
+    folder, points = run_dir / "stats", []
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return Curve(run_dir.name, training.binned())
+    with EvalStatsDB.from_uri(folder / "stats.duckdb") as database:
+        for policy in policy_versions(database):
+            moment = training.at_epoch(policy.version) if policy.key == run_dir.name else None
+            if moment is None:
+                continue
+            episodes = database.episode_values(metric, *policy, filter={"sim_env": simulation.env()})
+            values = episodes.drop_duplicates("seed")["value"].to_numpy(np.float64)
+            if len(values):
+                points.append(Point(*moment, mean_interval([values])))
+    return Curve(run_dir.name, training.binned(), points)
 
 
 def read_training(run_dir: Path, *, metric: str) -> Training:

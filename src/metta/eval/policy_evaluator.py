@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +20,25 @@ from metta.sim import Simulation, SimulationConfig, SimulationResult, Simulation
 
 logger = logging.getLogger(__name__)
 
+_UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationScore:
-    """How a policy did in one simulation."""
+    """How a policy did in one simulation; numbers are NaN if no episode was finished."""
 
     name: str
     metric: str  # the score's name
     mean: Interval
     iqm: Interval
     episodes: int
-    missing_episodes: int
+    seeds: int  # different ones among the episodes
+    missing_episodes: int  # asked for, and not finished when the time was up
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalResults:
-    """What an evaluation found. A simulation of which no episode was finished has no score."""
+    """What an evaluation found. A simulation of which no episode was finished is missing in `scores` alone."""
 
     policy_key: str
     policy_version: int
@@ -61,25 +64,27 @@ class PolicyEvaluator:
         num_worlds: int | None = None,
         record_episodes: int = 1,
         data_dir: str = DATA_DIR,
+        on_progress: Callable[[str, float], None] | None = None,
     ) -> None:
         """Prepare to evaluate.
 
         `suite`: one, its name, or its simulations. `device` cpu, cuda or auto: for policies given as an address.
         `replay_dir`: folder or address for replays of each simulation's first `record_episodes` episodes; None: none.
-        `stats_uri`: the statistics file that episodes are merged into; None: none. `threads`: for stepping worlds;
-        networks compute on one. `data_dir`: where runs are looked up. Raises SuiteError for an unknown suite or two
-        simulations of one name.
+        `stats_uri`: the statistics file that episodes are merged into; None: none. `threads`: cores to use. `data_dir`:
+        where runs are looked up. `on_progress` is called very often with a simulation's name and the share of it that
+        has been played, 0 to 1. Raises SuiteError for an unknown suite or two simulations of one name.
         """
         self.suite = _suite(suite)
         self._device = _device(device)
         self._replay_dir, self._stats_uri = replay_dir, stats_uri
         self._threads, self._num_worlds, self._record_episodes = threads, num_worlds, record_episodes
         self._data_dir = data_dir
+        self._on_progress = on_progress
 
     def evaluate(
         self, policy: PolicyAgent | Actor | str | Path, run: str | None = None, epoch: int | None = None
     ) -> EvalResults:
-        """Play every simulation; what was played is kept even if a later one fails.
+        """Play every simulation; each is kept as soon as it is over, whatever becomes of a later one.
 
         `policy`: a network as it is in memory, anything that acts, or an address. `run` and `epoch` are the policy's
         name and version; if not given, what its address or actor says. Raises CheckpointError if the address cannot be
@@ -88,25 +93,26 @@ class PolicyEvaluator:
         actor = self._actor(policy)
         key, version = run or actor.key, actor.version if epoch is None else epoch
         results: list[SimulationResult] = []
-        try:
-            with _one_torch_thread():
-                for config in self.suite.simulations:
-                    results.append(self._simulation(config, actor, key, version).run())
-        finally:
-            if self._stats_uri is not None and results:
-                SimulationStatsDB.write(self._stats_uri, [result.rows for result in results])
+        for config in self.suite.simulations:
+            result = self._simulation(config, actor, key, version).run(on_progress=self._progress_of(config))
+            if self._stats_uri is not None:
+                SimulationStatsDB.write(self._stats_uri, [result.rows])
+            results.append(result)
         return self._results(results, key, version)
 
+    def _progress_of(self, config: SimulationConfig) -> Callable[[float], None] | None:
+        return None if self._on_progress is None else partial(self._on_progress, config.name)
+
     def _simulation(self, config: SimulationConfig, actor: Actor, key: str, version: int) -> Simulation:
-        npc = None
-        if config.npc_policy_uri is not None:
-            npc = load_policy_from_uri(config.npc_policy_uri, data_dir=self._data_dir, device=self._device)
+        npcs = [
+            load_policy_from_uri(uri, data_dir=self._data_dir, device=self._device) for uri in config.npc_policy_uris
+        ]
         return Simulation(
             config,
             actor,
             policy_key=key,
             policy_version=version,
-            npc=npc,
+            npcs=npcs,
             threads=self._threads,
             num_worlds=self._num_worlds,
             replay_dir=self._replay_dir,
@@ -122,14 +128,13 @@ class PolicyEvaluator:
 
     def _results(self, results: Sequence[SimulationResult], key: str, version: int) -> EvalResults:
         scores = [
-            simulation_score(config, result)
-            for config, result in zip(self.suite.simulations, results, strict=True)
-            if result.rows.episodes
+            simulation_score(config, result) for config, result in zip(self.suite.simulations, results, strict=True)
         ]
+        known = {score.name: score.mean.value for score in scores if score.episodes}
         return EvalResults(
             policy_key=key,
             policy_version=version,
-            scores=EvalRewardSummary.from_simulation_scores({score.name: score.mean.value for score in scores}),
+            scores=EvalRewardSummary.from_simulation_scores(known),
             replay_urls={result.rows.name: result.replay_urls for result in results},
             missing_episodes=sum(result.missing_episodes for result in results),
             simulations={score.name: score for score in scores},
@@ -139,33 +144,22 @@ class PolicyEvaluator:
 
 
 def simulation_score(config: SimulationConfig, result: SimulationResult) -> SimulationScore:
-    """Return the score of a simulation with at least one finished episode: over the policy's own agents."""
-    column = list(result.rows.metric_names).index(config.score())
-    episodes = [episode.metrics[episode.policies == 0, column].mean() for episode in result.rows.episodes]
-    summary = summarize([np.array(episodes)])
+    """Return the score of a simulation, over the policy's own agents."""
+    rows = result.rows
+    column = list(rows.metric_names).index(config.score())
+    values = [episode.metrics[episode.policies == 0, column].mean() for episode in rows.episodes]
+    mean, iqm = _UNKNOWN, _UNKNOWN
+    if values:
+        mean, iqm, *_ = summarize([np.array(values)])
     return SimulationScore(
         name=config.name,
         metric=config.score(),
-        mean=summary.mean,
-        iqm=summary.iqm,
-        episodes=summary.episodes,
+        mean=mean,
+        iqm=iqm,
+        episodes=len(values),
+        seeds=len({episode.seed for episode in rows.episodes}),
         missing_episodes=result.missing_episodes,
     )
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Let networks compute on one thread: sums come out the same for every setting, and so do scores.
-
-    It is faster too: acting is many small products, and with two threads on two busy cores each of them waits for a
-    thread that is not running (64 episodes of the easy arena beside other work: 4 s; with two threads 15 to 50 s).
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _suite(suite: Suite | str | Sequence[SimulationConfig]) -> Suite:

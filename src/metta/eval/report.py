@@ -1,4 +1,4 @@
-"""`Report`: all that an analysis found, as text for a terminal and as a page for a browser (`page.py`)."""
+"""`Report`: all that an analysis found, as text for a terminal and as a page for a browser (`pages/run_page.py`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 from metta.eval.analysis import MetricRow, PolicyVersion, WastedAction, format_table
 from metta.eval.learning_curve import Curve
-from metta.eval.scores import Score, Versus
-from metta.eval.statistics import Interval
+from metta.eval.scores import OVERALL, Score, Versus
+from metta.eval.statistics import FEW, Interval, Summary
+from metta.eval.verdict import MOST_LINES, few_note, format_comparisons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,16 @@ class Report:
     metric: str  # the score
     folder: Path  # of the page
     scores: Sequence[Score]
+    overall: Mapping[PolicyVersion, Summary] = field(default_factory=dict)  # over all simulations, where they agree
     comparisons: Sequence[Versus] = ()
     wasted: Mapping[PolicyVersion, Sequence[WastedAction]] = field(default_factory=dict)
     rows: Sequence[MetricRow] = ()
-    replay_urls: Mapping[str, Sequence[str]] = field(default_factory=dict)  # policy and simulation -> addresses
+    replay_urls: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)  # policy -> simulation -> them
     curves: Sequence[Curve] = ()
-    yardsticks: dict[str, Interval] = field(default_factory=dict)
+    curve_simulation: str = ""  # what the curves' evaluations played
+    yardsticks: dict[str, Interval] = field(default_factory=dict)  # what agents without a network score there
     failures: dict[str, str] = field(default_factory=dict)  # a policy that could not be evaluated -> why
+    notes: Sequence[str] = ()  # on the scores: episodes that are missing
 
     @property
     def path(self) -> Path:
@@ -39,27 +43,36 @@ class Report:
         several = len({(row.policy, row.simulation) for row in self.rows}) > 1
         lines = []
         for row in self.rows:
-            line = [row.metric, row.mean.text(), row.mean.bounds(), str(row.episodes), str(row.agents)]
+            bounds = f"{row.mean.bounds()}{'*' if row.episodes < FEW else ''}"
+            line = [row.metric, row.mean.text(), bounds, str(row.episodes), str(row.agents)]
             lines.append([str(row.policy), row.simulation, *line] if several else line)
         header = ["metric", "mean", "95 % interval", "episodes", "agents"]
         return format_table(lines, header=["policy", "simulation", *header] if several else header)
 
     def score_table(self) -> str:
-        """Return the scores as text."""
-        lines = []
-        for score in self.scores:
-            mean, iqm, episodes = score.summary
-            numbers = [mean.text(), mean.bounds(), iqm.text(like=mean), str(episodes)]
-            lines.append([str(score.policy), score.simulation, *numbers])
-        header = ["policy", "simulation", self.metric, "95 % interval", "interquartile mean", "episodes"]
-        return format_table(lines, header=header)
+        """Return the scores as text; a policy that could not play has a line too."""
+        lines, summaries = [], [(str(score.policy), score.simulation, score.summary) for score in self.scores]
+        summaries += [(str(policy), OVERALL, summary) for policy, summary in self.overall.items()]
+        for policy, simulation, found in summaries:
+            star = "*" if found.is_small() else ""
+            numbers = [f"{found.mean}{star}", f"{found.iqm}{star}", str(found.episodes), str(found.seeds)]
+            lines.append([policy, simulation, *numbers])
+        lines += [[policy, "could not play", "", "", "", ""] for policy in self.failures]
+        header = ["policy", "simulation", f"{self.metric} per agent", "IQM", "episodes", "seeds"]
+        is_small = any(found.is_small() for _, _, found in summaries)
+        return "\n".join([format_table(lines, header=header), *([few_note()] if is_small else []), *self.notes])
 
     def comparison_table(self) -> str:
-        """Return the comparisons as text."""
-        return format_comparisons(self.comparisons)
+        """Return the comparisons as text, of very many only those over all simulations; nothing without any."""
+        overall = [versus for versus in self.comparisons if versus.simulation == OVERALL]
+        if overall and len(self.comparisons) > MOST_LINES:
+            return f"{format_comparisons(overall)}\nthose in each simulation are on the page"
+        return format_comparisons(self.comparisons) if self.comparisons else ""
 
     def wasted_table(self) -> str:
-        """Return the most frequent wasted actions as text."""
+        """Return the most frequent wasted actions as text; nothing without any."""
+        if not any(self.wasted.values()):
+            return ""
         lines = [
             [str(policy), action.name, f"{action.share:.1%}", f"{action.per_episode:.1f}"]
             for policy, actions in self.wasted.items()
@@ -69,7 +82,9 @@ class Report:
 
     def save(self) -> Path:
         """Write the page, whole or not at all, and return its path."""
-        from metta.eval.page import render  # draws: matplotlib is slow to import, and training has no use for it
+        from metta.eval.pages.run_page import (
+            render,  # draws: matplotlib is slow to import, and training has no use for it
+        )
 
         self.folder.mkdir(parents=True, exist_ok=True)
         work = self.folder / f".index.html.{os.getpid()}.tmp"
@@ -79,15 +94,3 @@ class Report:
         finally:
             work.unlink(missing_ok=True)
         return self.path
-
-
-def format_comparisons(comparisons: Sequence[Versus]) -> str:
-    """Return comparisons as text: the difference, the probability of improvement, and how many pairs were won."""
-    lines = []
-    for versus in comparisons:
-        found, names = versus.comparison, [str(versus.policy), str(versus.other), versus.simulation]
-        chance = found.probability_of_improvement
-        numbers = [found.difference.text(sign="+"), found.difference.bounds(), chance.text(), chance.bounds()]
-        lines.append([*names, *numbers, f"{found.share_of_wins:.0%}", str(found.pairs)])
-    header = ["policy", "against", "simulation", "difference", "95 % interval", "P(improvement)", "95 % interval"]
-    return format_table(lines, header=[*header, "pairs won", "pairs"])

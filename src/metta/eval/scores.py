@@ -1,16 +1,21 @@
-"""What a statistics file says of policies in exactly the episodes that a simulation asks for."""
+"""What statistics files say of policies in exactly the episodes that a simulation asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from metta.eval.analysis import PolicyVersion
 from metta.eval.eval_stats_db import EvalStatsDB
+from metta.eval.run_groups import compare_groups, summarize_group
+from metta.eval.significance import holm
 from metta.eval.statistics import Comparison, Summary, Values, compare, summarize
 from metta.sim import SimulationConfig, evaluation_seeds
+
+OVERALL = "all"  # the name of the mean over simulations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +29,41 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Versus:
-    """A policy against another on the same episodes of a simulation."""
+class Player:
+    """Who is compared: a policy, or a group of policies that were trained alike (runs)."""
 
-    policy: PolicyVersion
-    other: PolicyVersion
+    name: str
+    runs: tuple[PolicyVersion, ...]
+    episodes: Mapping[str, pd.DataFrame]  # simulation -> scores: a row an evaluation seed, a column a run
+
+    def missing(self, simulations: Sequence[SimulationConfig]) -> list[str]:
+        """Return a line for every simulation of which episodes that were asked for were never finished."""
+        lines = []
+        for simulation in simulations:
+            asked = simulation.num_episodes * len(self.runs)
+            found = self.episodes[simulation.name].size if simulation.name in self.episodes else 0
+            if found < asked:
+                lines.append(f"{self.name}: {asked - found} of {asked} episodes of {simulation.name} are missing")
+        return lines
+
+    def summary(self, simulations: Sequence[str]) -> Summary:
+        """Return mean and interquartile mean over `simulations`; of a group, the interval is of its recipe."""
+        tables = [self.episodes[name] for name in simulations]
+        seeds = len(pd.Index(np.concatenate([table.index for table in tables])).unique())
+        if len(self.runs) > 1:
+            return summarize_group([_by_run(table) for table in tables], blocks=_blocks(tables), seeds=seeds)
+        return summarize([_by_run(table)[0] for table in tables], blocks=_blocks(tables), seeds=seeds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versus:
+    """Someone against another on the same episodes of a simulation; of all of them, under the name `OVERALL`."""
+
+    policy: str
+    other: str
     simulation: str
     comparison: Comparison
+    p_adjusted: float  # the p-value after Holm, for all comparisons of its kind that are shown together
 
 
 def episodes_of(simulation: SimulationConfig) -> dict[str, object]:
@@ -45,20 +78,79 @@ def policy_score(database: EvalStatsDB, policy: PolicyVersion, simulation: Simul
     if episodes.empty:
         return None
     values = episodes["value"].to_numpy(np.float64)
-    return Score(policy=policy, simulation=simulation.name, summary=summarize([values]), episodes=values)
+    summary = summarize([values], seeds=int(episodes["seed"].nunique()))
+    return Score(policy=policy, simulation=simulation.name, summary=summary, episodes=values)
 
 
-def compare_policies(
-    database: EvalStatsDB, policy: PolicyVersion, other: PolicyVersion, simulations: Sequence[SimulationConfig]
-) -> Comparison | None:
-    """Compare two policies, stratified by simulation, on the episodes that both have played; None without any."""
-    strata = []
+def read_player(database: EvalStatsDB, policy: PolicyVersion, simulations: Sequence[SimulationConfig]) -> Player:
+    """Return what a file knows of a policy in `simulations`; those of which it has no episode are left out."""
+    tables = {}
     for simulation in simulations:
-        metric, where = simulation.score(), episodes_of(simulation)
-        ours, theirs = (
-            database.episode_values(metric, *who, filter=where).set_index("seed")["value"] for who in (policy, other)
-        )
-        both = ours.index.intersection(theirs.index).sort_values()
-        if len(both):
-            strata.append((ours.loc[both].to_numpy(np.float64), theirs.loc[both].to_numpy(np.float64)))
-    return compare([x for x, _ in strata], [y for _, y in strata]) if strata else None
+        found = database.episode_values(simulation.score(), *policy, filter=episodes_of(simulation))
+        if not found.empty:
+            tables[simulation.name] = found.set_index("seed")[["value"]].rename(columns={"value": str(policy)})
+    return Player(name=str(policy), runs=(policy,), episodes=tables)
+
+
+def join_players(name: str, players: Sequence[Player]) -> Player:
+    """Return the group of `players`, on the episodes that all of them have played."""
+    shared = [simulation for simulation in players[0].episodes if all(simulation in p.episodes for p in players)]
+    tables = {s: pd.concat([player.episodes[s] for player in players], axis=1, join="inner") for s in shared}
+    runs = tuple(run for player in players for run in player.runs)
+    return Player(name=name, runs=runs, episodes={s: table for s, table in tables.items() if len(table)})
+
+
+def compare_players(player: Player, other: Player, simulations: Sequence[str]) -> Comparison | None:
+    """Compare on the episodes that both have played, stratified by simulation; None where there are none."""
+    tables = []
+    for name in simulations:
+        if name in player.episodes and name in other.episodes:
+            mine, his = player.episodes[name], other.episodes[name]
+            both = mine.index.intersection(his.index).sort_values()
+            tables += [(mine.loc[both], his.loc[both])] if len(both) else []
+    if not tables:
+        return None
+    x, y = [_by_run(mine) for mine, _ in tables], [_by_run(his) for _, his in tables]
+    blocks = _blocks([mine for mine, _ in tables])
+    if len(player.runs) == len(other.runs) == 1:
+        return compare([table[0] for table in x], [table[0] for table in y], blocks=blocks)
+    return compare_groups(x, y, blocks=blocks)
+
+
+def compare_all(players: Sequence[Player], other: Player, simulations: Sequence[str]) -> list[Versus]:
+    """Compare each of `players` with `other`: a line a simulation, and one of all where there are several.
+
+    Who has no episode of some simulation has no line of all of them. p-values are corrected (`adjusted`).
+    """
+    lines = []
+    for player in players:
+        has_all = all(name in player.episodes and name in other.episodes for name in simulations)
+        wanted = [(name, [name]) for name in simulations]
+        wanted += [(OVERALL, list(simulations))] if has_all and len(simulations) > 1 else []
+        for title, names in wanted:
+            found = compare_players(player, other, names)
+            if found is not None:
+                who, whom, p_value = player.name, other.name, found.p_value
+                lines.append(Versus(policy=who, other=whom, simulation=title, comparison=found, p_adjusted=p_value))
+    return adjusted(lines)
+
+
+def adjusted(comparisons: Sequence[Versus]) -> list[Versus]:
+    """Return the comparisons with p-values corrected for their number: of single simulations, and of all of them."""
+    found = list(comparisons)
+    for is_overall in (False, True):
+        family = [index for index, versus in enumerate(found) if (versus.simulation == OVERALL) == is_overall]
+        values = holm([found[index].comparison.p_value for index in family])
+        for index, value in zip(family, values, strict=True):
+            found[index] = replace(found[index], p_adjusted=value)
+    return found
+
+
+def _blocks(tables: Sequence[pd.DataFrame]) -> list[tuple[int, ...]]:
+    """The seeds of each simulation: those of equal ones are resampled together."""
+    return [tuple(table.index) for table in tables]
+
+
+def _by_run(table: pd.DataFrame) -> Values:
+    """[R, E]: the scores of each run."""
+    return table.to_numpy(np.float64).T

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 from metta.agent import resolve_policy_uri
-from metta.agent.checkpoints import DATA_DIR
+from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy
 from metta.errors import PolicyMismatchError, StatsError
 from metta.eval.analysis import PolicyVersion
 from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.policy_evaluator import PolicyEvaluator
-from metta.eval.scores import Versus, compare_policies, episodes_of, policy_score
+from metta.eval.scores import episodes_of, policy_score
 from metta.eval.statistics import Summary
 from metta.eval.suites import Suite
+from metta.grid.cache import source_hash
 from metta.sim import SimulationConfig
 
 logger = logging.getLogger(__name__)
@@ -31,6 +35,7 @@ class StoredEvaluation:
     threads: int = 1
     device: str = "cpu"
     data_dir: str = DATA_DIR
+    on_progress: Callable[[str, float], None] | None = None  # of what is played: `PolicyEvaluator`
 
     def evaluate(self, uri: str) -> PolicyVersion:
         """Play those simulations of which the file lacks an episode of the policy at `uri`; return the policy.
@@ -39,7 +44,7 @@ class StoredEvaluation:
         """
         resolved = resolve_policy_uri(uri, data_dir=self.data_dir)
         policy = PolicyVersion(resolved.policy_key, resolved.policy_version)
-        missing = [simulation for simulation in self.suite.simulations if not self._holds(policy, simulation)]
+        missing = self._missing(policy, self._written_at(resolved))
         if missing:
             PolicyEvaluator(
                 missing,
@@ -48,6 +53,7 @@ class StoredEvaluation:
                 stats_uri=self.stats_uri,
                 threads=self.threads,
                 data_dir=self.data_dir,
+                on_progress=self.on_progress,
             ).evaluate(resolved.uri)
         return policy
 
@@ -61,28 +67,41 @@ class StoredEvaluation:
                 logger.warning("%s is left out: %s", uri, error)
         return found
 
-    def compare(self, uri: str, other_uri: str) -> list[Versus]:
-        """Compare two policies in every simulation, paired by episode; plays what is missing. Raises as `evaluate`."""
-        policy, other = self.evaluate(uri), self.evaluate(other_uri)
-        with EvalStatsDB.from_uri(self.stats_uri) as database:
-            found = [
-                (simulation.name, compare_policies(database, policy, other, [simulation]))
-                for simulation in self.suite.simulations
-            ]
-        return [
-            Versus(policy=policy, other=other, simulation=name, comparison=comparison)
-            for name, comparison in found
-            if comparison is not None
-        ]
+    def _written_at(self, policy: ResolvedPolicy) -> datetime | None:
+        """Return when the policy's file was written (UTC), None where that does not matter.
 
-    def _holds(self, policy: PolicyVersion, simulation: SimulationConfig) -> bool:
-        """Whether the file holds every episode that `simulation` asks for."""
+        A run that was trained again has the same name and epochs. Its own statistics went with its folder, but not
+        those in another run's file: what is older than the policy was played by the one before.
+        """
+        if policy.path is None or Path(self.stats_uri).absolute().parent == policy.path.absolute().parents[1] / "stats":
+            return None
+        return datetime.fromtimestamp(policy.path.stat().st_mtime, UTC).replace(tzinfo=None)
+
+    def _missing(self, policy: PolicyVersion, written_at: datetime | None) -> list[SimulationConfig]:
+        """Return the simulations of which the file lacks an episode, played under the rules that hold now."""
+        simulations = list(self.suite.simulations)
         try:
             with EvalStatsDB.from_uri(self.stats_uri) as database:
-                episodes = database.episode_values("reward", *policy, filter=episodes_of(simulation))
+                return [played for played in simulations if not _holds(database, policy, played, written_at)]
         except StatsError:
-            return False  # no file yet; what is wrong with one that cannot be read is said when it is written
-        return len(episodes) == simulation.num_episodes
+            return simulations  # no file yet; what is wrong with one that cannot be read is said when it is written
+
+
+def _holds(
+    database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationConfig, written_at: datetime | None
+) -> bool:
+    """Whether the file holds every episode that `simulation` asks for, none older than `written_at`.
+
+    An edit in the world's sources makes all of them missing: scores from before and after must not be compared, and
+    of a scripted agent nothing else says that it plays another game now.
+    """
+    filter = {**episodes_of(simulation), "rules": source_hash()}
+    if len(database.episode_values("reward", *policy, filter=filter)) < simulation.num_episodes:
+        return False
+    where = "name = ? AND policy_key = ? AND policy_version = ?"
+    sql = f"SELECT min(finished_at) AS finished_at FROM simulations WHERE {where}"
+    finished_at = database.query(sql, [simulation.name, *policy])["finished_at"][0]
+    return bool(written_at is None or finished_at >= written_at)
 
 
 def yardsticks(suite: Suite, *, stats_uri: str, threads: int = 1) -> dict[str, dict[str, Summary]]:

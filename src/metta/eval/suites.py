@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from pydantic import field_validator
+from pydantic import ValidationError, field_validator
 
+from metta.agent import resolve_policy_uri
+from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy
 from metta.config import Config
 from metta.errors import SuiteError, nearest
 from metta.grid import WorldConfig
@@ -29,6 +33,10 @@ class Suite(Config):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SuiteError(f"a suite's simulations need different names; given twice: {', '.join(twice)}")
+        in_files = [re.sub("[/:]", "-", name) for name in names]  # as replays are called
+        alike = [name for name, in_file in zip(names, in_files, strict=True) if in_files.count(in_file) > 1]
+        if alike:
+            raise SuiteError(f"a suite's simulations need names that differ in more than / : and -: {', '.join(alike)}")
         return [simulation.model_copy(deep=True) for simulation in simulations]
 
     @property
@@ -56,6 +64,43 @@ def named_suite(name: str, *, episodes: int | None = None) -> Suite:
         for simulation in suite.simulations:
             simulation.num_episodes = episodes
     return suite
+
+
+def shared_suite(
+    suite: Suite, npc_policy_uri: Sequence[str], *, policy_agents_pct: float = 0.5, data_dir: str = DATA_DIR
+) -> Suite:
+    """Return the simulations of `suite` with agents left to other policies.
+
+    Each gets a name of its own, `arena/basic/against-scripted`, so that its episodes stand beside those of the policy
+    alone and do not replace them. A run means its latest epoch now: `my_run` becomes `my_run:120`, for against a later
+    epoch it is another game. Raises CheckpointError if an address names nothing, SuiteError if the agents of a world
+    cannot be shared so.
+    """
+    found = [resolve_policy_uri(uri, data_dir=data_dir) for uri in npc_policy_uri]
+    others = "-and-".join(_label(policy) for policy in found)
+    share = "" if policy_agents_pct == 0.5 else f"-at-{policy_agents_pct:g}"
+    uris = [_fixed_uri(policy, data_dir) for policy in found]
+    changes = {"npc_policy_uri": uris, "policy_agents_pct": policy_agents_pct}
+    shared = []
+    for simulation in suite.simulations:
+        name = f"{simulation.name}/against-{others}{share}"
+        try:
+            shared.append(SimulationConfig.model_validate({**simulation.model_dump(), **changes, "name": name}))
+        except ValidationError as error:
+            raise SuiteError(f"{simulation.name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    return Suite(name=suite.name, simulations=shared)
+
+
+def _label(policy: ResolvedPolicy) -> str:
+    version = f":{policy.policy_version}" if policy.policy_version else ""
+    return re.sub(r"[^\w.-]+", "-", policy.policy_key) + version
+
+
+def _fixed_uri(policy: ResolvedPolicy, data_dir: str) -> str:
+    """Return an address that means the same tomorrow, and for a run in `data_dir` also in another folder."""
+    if policy.path is not None and policy.path.parts[:-3] == Path(data_dir).resolve().parts and policy.policy_version:
+        return f"{policy.policy_key}:{policy.policy_version}"
+    return policy.uri
 
 
 def _users_own(name: str) -> Callable[[], Suite]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from metta.grid import WorldConfig
 from metta.grid.config import RewardsConfig
 from metta.grid.worlds import arena
-from metta.tools import AnalyzeTool, EvaluateTool, PlayTool, ReplayTool, TrainTool
+from metta.tools import AnalyzeTool, CompareTool, CrossPlayTool, EvaluateTool, PlayTool, ReplayTool, TrainTool
 
-__all__ = ["analyze", "evaluate", "play", "replay", "train"]
+__all__ = ["analyze", "compare", "cross_play", "evaluate", "play", "replay", "train"]
 
 
 def train(num_agents: int = 24, combat: bool = True, shaped: bool = True) -> TrainTool:
@@ -27,6 +27,16 @@ def train(num_agents: int = 24, combat: bool = True, shaped: bool = True) -> Tra
 def evaluate() -> EvaluateTool:
     """Score policies in the arena with and without combat."""
     return EvaluateTool(suite="arena")
+
+
+def compare() -> CompareTool:
+    """Compare policies in the arena with and without combat."""
+    return CompareTool(suite="arena")
+
+
+def cross_play() -> CrossPlayTool:
+    """Let policies meet pairwise in the arena with and without combat."""
+    return CrossPlayTool(suite="arena")
 
 
 def analyze() -> AnalyzeTool:

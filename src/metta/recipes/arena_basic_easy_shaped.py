@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from metta.grid.worlds import easy_arena
-from metta.tools import AnalyzeTool, DemoTool, EvaluateTool, PlayTool, ReplayTool, TrainTool
+from metta.tools import AnalyzeTool, CompareTool, CrossPlayTool, DemoTool, EvaluateTool, PlayTool, ReplayTool, TrainTool
 
-__all__ = ["analyze", "demo", "evaluate", "play", "replay", "train"]
+__all__ = ["analyze", "compare", "cross_play", "demo", "evaluate", "play", "replay", "train"]
 
 
 def train(num_agents: int = 24, combat: bool = True) -> TrainTool:
@@ -16,6 +16,16 @@ def train(num_agents: int = 24, combat: bool = True) -> TrainTool:
 def evaluate() -> EvaluateTool:
     """Score policies in the easy arena with and without combat."""
     return EvaluateTool(suite="arena_basic_easy_shaped")
+
+
+def compare() -> CompareTool:
+    """Compare policies in the easy arena with and without combat."""
+    return CompareTool(suite="arena_basic_easy_shaped")
+
+
+def cross_play() -> CrossPlayTool:
+    """Let policies meet pairwise in the easy arena with and without combat."""
+    return CrossPlayTool(suite="arena_basic_easy_shaped")
 
 
 def analyze() -> AnalyzeTool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from metta.grid.worlds import navigation
-from metta.tools import AnalyzeTool, EvaluateTool, PlayTool, ReplayTool, TrainTool
+from metta.tools import AnalyzeTool, CompareTool, EvaluateTool, PlayTool, ReplayTool, TrainTool
 
-__all__ = ["analyze", "evaluate", "play", "replay", "train"]
+__all__ = ["analyze", "compare", "evaluate", "play", "replay", "train"]
 
 
 def train() -> TrainTool:
@@ -16,6 +16,11 @@ def train() -> TrainTool:
 def evaluate() -> EvaluateTool:
     """Score policies on fixed terrains, mazes and rooms."""
     return EvaluateTool(suite="navigation")
+
+
+def compare() -> CompareTool:
+    """Compare policies in fixed terrains, mazes and rooms."""
+    return CompareTool(suite="navigation")
 
 
 def analyze() -> AnalyzeTool:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from metta.eval import AnalysisConfig, Report, analyze_run
+from metta.tools.compare import versus_as_json
+from metta.tools.progress import Progress
 from metta.tools.runs import find_run
 from metta.tools.sim import interval_as_json
 from metta.tools.tool import SystemConfig, Tool
@@ -31,26 +33,33 @@ class AnalyzeTool(AnalysisConfig, Tool):
     system: SystemConfig = Field(default_factory=SystemConfig)
 
     def run_tool(self, *, as_json: bool = False) -> int:
-        """Analyse; the tables go to stdout."""
+        """Analyse; the tables go to stdout. 1 if one of `policies` could not play, which costs it its own row alone."""
         report = self.report()
         if as_json:
             print(json.dumps(_as_json(report), indent=2))
-            return 0
-        print(f"{report.score_table()}\n\n{report.wasted_table()}\n\n{report.table()}")
-        print(f"\nreport: {report.path}", file=sys.stderr)
-        return 0
+        else:
+            tables = [report.score_table(), report.comparison_table(), report.wasted_table(), report.table()]
+            print("\n\n".join(table for table in tables if table))
+            print(f"\nreport: {report.path}", file=sys.stderr)
+        for uri, message in report.failures.items():
+            print(f"{uri}: {message}", file=sys.stderr)
+        return int(bool(report.failures))
 
     def report(self) -> Report:
         """Evaluate what is missing, write the page, and return what is on it. Raises RunError if there is no run."""
         run_dir = find_run(self.run, self.data_dir)
         print(f"analysing {run_dir}: episodes that were not played yet are played now", file=sys.stderr)
-        return analyze_run(
-            run_dir,
-            config=AnalysisConfig(metrics=self.metrics, policies=self.policies, suite=self.suite, output=self.output),
-            episodes=self.episodes,
-            threads=self.system.num_threads(),
-            device=str(self.system.torch_device()),
-        )
+        with Progress(sys.stderr) as progress:
+            return analyze_run(
+                run_dir,
+                config=AnalysisConfig(
+                    metrics=self.metrics, policies=self.policies, suite=self.suite, output=self.output
+                ),
+                episodes=self.episodes,
+                threads=self.system.num_threads(),
+                device=str(self.system.torch_device()),
+                on_progress=progress,
+            )
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -63,11 +72,15 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "policy": str(score.policy),
                 "simulation": score.simulation,
                 "episodes": score.summary.episodes,
+                "seeds": score.summary.seeds,
                 "mean": interval_as_json(score.summary.mean),
                 "interquartile_mean": interval_as_json(score.summary.iqm),
             }
             for score in report.scores
         ],
+        "failures": report.failures,
+        "missing": list(report.notes),
+        "comparisons": [versus_as_json(versus) for versus in report.comparisons],
         "wasted": {str(policy): [action._asdict() for action in actions] for policy, actions in report.wasted.items()},
         "metrics": [
             {
@@ -76,6 +89,7 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "metric": row.metric,
                 "mean": interval_as_json(row.mean),
                 "episodes": row.episodes,
+                "agents": row.agents,
             }
             for row in report.rows
         ],

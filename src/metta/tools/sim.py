@@ -8,6 +8,7 @@ if __name__ == "__main__":
     become_command("evaluate")
 
 import json
+import re
 import sys
 from typing import Any, ClassVar
 
@@ -17,11 +18,15 @@ from pydantic import Field
 from metta.errors import ConfigError, MettaError
 from metta.eval import EvalResults, Interval, PolicyEvaluator, SimulationScore, Suite, named_suite
 from metta.eval.analysis import format_table
-from metta.sim import SimulationConfig
+from metta.eval.suites import shared_suite
+from metta.sim import SimulationConfig, SimulationStatsDB
+from metta.tools.progress import Progress
 from metta.tools.runs import folder_of_policy, list_runs
 from metta.tools.tool import SystemConfig, Tool
 
-_HEADER = ("policy", "simulation", "score", "mean", "95 % interval", "interquartile mean", "episodes", "missing")
+_HEADER = (
+    *("policy", "simulation", "score", "mean", "95 % interval", "interquartile mean", "episodes", "seeds", "missing"),
+)
 
 
 class EvaluateTool(Tool):
@@ -36,6 +41,12 @@ class EvaluateTool(Tool):
     suite: str | None = Field(None, description="a suite by name, if `simulations` are not given")
     simulations: list[SimulationConfig] = Field(default_factory=list, description="what is played instead of a suite")
     episodes: int | None = Field(None, ge=1, description="episodes of each simulation; none: the suite's own numbers")
+    npc_policy_uri: list[str] = Field(
+        default_factory=list, description="let others play a part of the agents: an address, or several that share it"
+    )
+    policy_agents_pct: float | None = Field(
+        None, gt=0, lt=1, description="share of the agents that the policy plays beside others; none: half of them"
+    )
     replays: bool = Field(True, description="save a replay of each simulation's first episode")
     replay_dir: str | None = Field(None, description="folder or address for replays; none: replays/ of the run")
     stats_uri: str | None = Field(None, description="the statistics file; none: stats/stats.duckdb of the run")
@@ -52,7 +63,8 @@ class EvaluateTool(Tool):
         for uri in self.policy_uri:
             print(f"evaluating {uri} on {suite.name} ({suite.hash})", file=sys.stderr)
             try:
-                found[uri] = self._evaluate(uri, suite, device)
+                with Progress(sys.stderr) as progress:
+                    found[uri] = self._evaluate(uri, suite, device, progress)
             except MettaError as error:
                 found[uri] = error
         print(json.dumps(_as_json(found, suite), indent=2) if as_json else _as_table(found))
@@ -66,23 +78,37 @@ class EvaluateTool(Tool):
         if not self.simulations:
             if self.suite is None:
                 raise ConfigError("say what to play: suite=<name>, or a recipe with simulations")
-            return named_suite(self.suite, episodes=self.episodes)
-        suite = Suite(name=self.suite or "simulations", simulations=self.simulations)
-        for simulation in suite.simulations if self.episodes else []:
-            simulation.num_episodes = self.episodes or simulation.num_episodes
+            suite = named_suite(self.suite, episodes=self.episodes)
+        else:
+            suite = Suite(name=self.suite or "simulations", simulations=self.simulations)
+            for simulation in suite.simulations if self.episodes else []:
+                simulation.num_episodes = self.episodes or simulation.num_episodes
+        if self.npc_policy_uri:
+            share = self.policy_agents_pct or 0.5
+            return shared_suite(suite, self.npc_policy_uri, policy_agents_pct=share, data_dir=self.data_dir)
+        if self.policy_agents_pct is not None:
+            raise ConfigError(
+                f"policy_agents_pct={self.policy_agents_pct} says nothing of who plays the other agents: "
+                "npc_policy_uri=<run or file or address>"
+            )
         return suite
 
-    def _evaluate(self, uri: str, suite: Suite, device: torch.device) -> EvalResults:
+    def _evaluate(self, uri: str, suite: Suite, device: torch.device, progress: Progress) -> EvalResults:
         folder = folder_of_policy(uri, self.data_dir)
+        stats_uri = self.stats_uri or str(folder / "stats" / "stats.duckdb")
         evaluator = PolicyEvaluator(
             suite,
             device=device,
             replay_dir=(self.replay_dir or str(folder / "replays")) if self.replays else None,
-            stats_uri=self.stats_uri or str(folder / "stats" / "stats.duckdb"),
+            stats_uri=stats_uri,
             threads=self.system.num_threads(),
             data_dir=self.data_dir,
+            on_progress=progress,
         )
-        return evaluator.evaluate(uri)
+        try:
+            return evaluator.evaluate(uri)
+        finally:
+            SimulationStatsDB.settle_or_warn(stats_uri)
 
 
 def _as_table(found: dict[str, EvalResults | MettaError]) -> str:
@@ -91,15 +117,17 @@ def _as_table(found: dict[str, EvalResults | MettaError]) -> str:
         if isinstance(result, MettaError):
             lines.append([uri, "could not play", *[""] * (len(_HEADER) - 2)])
             continue
-        lines += [[uri, *_cells(score)] for score in result.simulations.values()]
+        epoch = f" (epoch {result.policy_version})" if result.policy_version and not re.search("[:/]", uri) else ""
+        lines += [[uri + epoch, *_cells(score)] for score in result.simulations.values()]
     return format_table(lines, header=_HEADER)
 
 
 def _cells(score: SimulationScore) -> list[str]:
     mean = score.mean
-    interval = "" if mean.low != mean.low else f"[{mean.low:.2f}, {mean.high:.2f}]"  # NaN: a single episode
-    numbers = [f"{mean.value:.2f}", interval, f"{score.iqm.value:.2f}"]
-    return [score.name, score.metric, *numbers, str(score.episodes), str(score.missing_episodes)]
+    counts = [str(score.episodes), str(score.seeds), str(score.missing_episodes)]
+    if not score.episodes:
+        return [score.name, score.metric, "", "", "", *counts]
+    return [score.name, score.metric, mean.text(), mean.bounds(), score.iqm.text(like=mean), *counts]
 
 
 def _as_json(found: dict[str, EvalResults | MettaError], suite: Suite) -> dict[str, Any]:
@@ -128,6 +156,7 @@ def _score_as_json(score: SimulationScore) -> dict[str, Any]:
         "mean": interval_as_json(score.mean),
         "interquartile_mean": interval_as_json(score.iqm),
         "episodes": score.episodes,
+        "seeds": score.seeds,
         "missing_episodes": score.missing_episodes,
     }
 

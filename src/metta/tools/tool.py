@@ -32,6 +32,7 @@ class Tool(Config):
 
     subject: ClassVar[str | None] = None  # the field that a word without `=` fills: `metta analyze my_run`
     flags: ClassVar[dict[str, str]] = {}  # `--flag` -> the `key=value` it stands for
+    value_flags: ClassVar[dict[str, str]] = {}  # `--flag`, followed by a value -> its field; verbs without a recipe
     prints_json: ClassVar[bool] = False  # whether `run_tool(as_json=True)` is understood
 
     def run_tool(self, *, as_json: bool = False) -> int:

@@ -1,0 +1,198 @@
+"""Questions in SQL: they can neither change anything nor see anything else, and mistakes are one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.sim.rows import hearts, simulation
+
+from metta.errors import StatsError
+from metta.eval import EvalStatsDB
+from metta.sim import SimulationStatsDB
+
+ENDLESS = "SELECT count(*) FROM range(99999) a, range(99999) b, range(99999) c WHERE a.range + b.range = -c.range"
+frame_of_the_module = pd.DataFrame({"secret": [1]})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("questions")
+    (folder / "secret.csv").write_text("a,b\n1,2\n")
+    (folder / "secret.json").write_text('{"a": 1}')
+    for name in ("stats", "other"):
+        SimulationStatsDB.write(folder / f"{name}.duckdb", [hearts(1, 2)])
+        SimulationStatsDB.settle(folder / f"{name}.duckdb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def database(folder: Path) -> Iterator[EvalStatsDB]:
+    with EvalStatsDB.from_uri(folder / "stats.duckdb") as opened:
+        yield opened
+
+
+REFUSED = [
+    "COPY episodes TO '{folder}/out.csv'",
+    "COPY (SELECT 1) TO '{folder}/out.parquet' (FORMAT parquet)",
+    "COPY episodes FROM '{folder}/secret.csv'",
+    "ATTACH '{folder}/other.duckdb' AS other",
+    "DETACH statistics",
+    "USE memory",
+    "SELECT * FROM read_csv('{folder}/secret.csv')",
+    "SELECT * FROM read_csv_auto('{folder}/secret.csv')",
+    "SELECT * FROM system.main.read_csv('{folder}/secret.csv')",
+    "SELECT * FROM sniff_csv('{folder}/secret.csv')",
+    "SELECT * FROM read_parquet('{folder}/secret.parquet')",
+    "SELECT * FROM parquet_metadata('{folder}/secret.parquet')",
+    "SELECT * FROM read_json('{folder}/secret.json')",
+    "SELECT * FROM read_text('{folder}/secret.csv')",
+    "SELECT * FROM read_blob('{folder}/secret.csv')",
+    "SELECT * FROM read_text('https://localhost/x')",
+    "SELECT * FROM read_text('s3://bucket/x')",
+    "SELECT * FROM read_duckdb('{folder}/other.duckdb')",
+    "SELECT * FROM sqlite_scan('{folder}/other.duckdb', 'episodes')",
+    "SELECT * FROM glob('{folder}/*')",
+    "SELECT * FROM '{folder}/secret.csv'",
+    'SELECT * FROM "{folder}/secret.csv"',
+    "FROM '{folder}/*.csv'",
+    "DESCRIBE SELECT * FROM '{folder}/secret.csv'",
+    "EXPLAIN SELECT * FROM '{folder}/secret.csv'",
+    "SUMMARIZE '{folder}/secret.csv'",
+    "WITH mine AS (SELECT * FROM '{folder}/secret.csv') FROM mine",
+    "WITH mine AS MATERIALIZED (FROM read_text('{folder}/secret.csv')) SELECT count(*) FROM mine",
+    "SELECT (SELECT content FROM read_text('{folder}/secret.csv'))",
+    "/* FROM episodes */ FROM read_text('{folder}/secret.csv') -- FROM episodes",
+    "FROM query('FROM read_text(''{folder}/secret.csv'')')",
+    "FROM query_table('{folder}/secret.csv')",
+    "EXPORT DATABASE '{folder}/out'",
+    "IMPORT DATABASE '{folder}/out'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "LOAD '{folder}/secret.csv'",
+    "SET enable_external_access = true",
+    "SET GLOBAL enable_external_access = true",
+    "RESET enable_external_access",
+    "PRAGMA enable_external_access = true",
+    "SET lock_configuration = false",
+    "SET python_enable_replacements = true",
+    "SET VARIABLE x = 1",
+    "CALL enable_logging()",
+    "SELECT * FROM enable_logging(storage = 'file', storage_config = {{'path': '{folder}/log'}})",
+    "SELECT * FROM enable_profiling(format = 'json', save_location = '{folder}/profile.json')",
+    "PRAGMA profiling_output = '{folder}/profile.json'",
+    "INSERT INTO episodes SELECT * FROM episodes",
+    "UPDATE agent_metrics SET value = 100",
+    "DELETE FROM episodes",
+    "WITH gone AS (DELETE FROM episodes RETURNING *) FROM gone",
+    "TRUNCATE episodes",
+    "MERGE INTO episodes USING episodes o ON episodes.id = o.id WHEN MATCHED THEN DELETE",
+    "DROP TABLE episodes",
+    "ALTER TABLE episodes RENAME TO e",
+    "CREATE TABLE mine AS SELECT 1",
+    "CREATE TEMP TABLE mine AS SELECT 1",
+    "CREATE VIEW mine AS SELECT 1",
+    "CREATE MACRO mine() AS 1",
+    "CREATE SECRET (TYPE s3)",
+    "BEGIN",
+    "CHECKPOINT",
+    "VACUUM",
+    "PREPARE mine AS DROP TABLE episodes",
+    "EXPLAIN ANALYZE DELETE FROM episodes",
+    "EXPLAIN ANALYZE COPY episodes TO '{folder}/out.csv'",
+    "SELECT 1; DROP TABLE episodes",
+    "SELECT 1; SELECT 2",
+    "SELECT getenv('HOME')",
+    "FROM frame_of_the_module",
+    "FROM frame_of_the_test",
+    "SELECT * FROM pandas_scan(1)",
+    "SELEC 1",
+    "SELECT nothing FROM episodes",
+    "",
+    "-- nothing but a comment",
+]
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_a_question_can_neither_write_nor_see_anything_else(sql: str, folder: Path, database: EvalStatsDB) -> None:
+    frame_of_the_test = pd.DataFrame({"secret": [1]})
+    files, before = sorted(folder.iterdir()), database.path.read_bytes()
+    for ask in (database.query, lambda text: database.query_first(text, rows=10)):
+        with pytest.raises(StatsError) as error:
+            ask(sql.format(folder=folder))
+        assert len(str(error.value).splitlines()) == 1
+    assert sorted(folder.iterdir()) == files
+    assert database.path.read_bytes() == before
+    assert len(database.query("FROM episodes")) == 2 and len(frame_of_the_test) == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("FROM episodes", 2),
+        ("SELECT * FROM episodes;", 2),
+        (";;SELECT * FROM episodes; ;", 2),
+        ("/* a; b */ SELECT ';' FROM episodes -- c; d", 2),
+        ("WITH mine AS (FROM episodes) SELECT count(*) FROM mine", 1),
+        ("DESCRIBE episodes", 8),
+        ("SHOW TABLES", 10),
+        ("EXPLAIN FROM episodes", 1),
+        ("PIVOT agent_metrics ON metric IN ('reward') USING sum(value) GROUP BY agent_id", 1),
+        ("VALUES (1), (2), (3)", 3),
+        ("FROM range(5000)", 5000),
+    ],
+)
+def test_questions_are_answered_whole_or_their_first_rows(sql: str, rows: int, database: EvalStatsDB) -> None:
+    answer = database.query(sql)
+    assert len(answer) == rows
+    first, total = database.query_first(sql, rows=4)
+    pd.testing.assert_frame_equal(first, answer.head(4))
+    assert total == rows
+
+
+def test_only_the_first_rows_of_a_huge_answer_are_in_memory(database: EvalStatsDB) -> None:
+    first, total = database.query_first("SELECT range AS x, 'a text' FROM range(100000000)", rows=3)
+    assert first["x"].tolist() == [0, 1, 2] and total == 100_000_000
+
+
+def test_parameters_fill_a_question(tmp_path: Path) -> None:
+    SimulationStatsDB.write(tmp_path / "s.duckdb", [simulation([[[1, 5, 0], [0, 6, 0]]])])
+    with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        asked = "SELECT value FROM policy_simulation_agent_metrics WHERE metric = {} ORDER BY value"
+        assert database.query(asked.format("?"), ["hearts"])["value"].tolist() == [5.0, 6.0]
+        assert database.query(asked.format("$name"), {"name": "hearts"})["value"].tolist() == [5.0, 6.0]
+        with pytest.raises(StatsError, match="cannot be answered"):
+            database.query(asked.format("?"))
+
+
+def test_a_mistake_is_one_line_with_the_nearest_name(database: EvalStatsDB) -> None:
+    with pytest.raises(StatsError, match=r'"sim_nam" not found.*"sim_name"') as column:
+        database.query("SELECT sim_nam\nFROM policy_simulation_agent_metrics")
+    with pytest.raises(StatsError, match=r"epsodes does not exist.*Did you mean \"episodes\"") as table:
+        database.query("FROM epsodes")
+    for error in (column, table):
+        assert "\n" not in str(error.value) and "LINE" not in str(error.value)
+
+
+def test_a_filter_in_sql_is_held_to_the_same_rules(database: EvalStatsDB) -> None:
+    for condition, told in (
+        ("sim_nam = 'x'", "sim_nam"),
+        ("true); DROP TABLE episodes; --", "statements were given|syntax error"),
+        ("seed IN (SELECT size FROM read_text('/etc/hostname'))", "refused"),
+    ):
+        with pytest.raises(StatsError, match=told):
+            database.get_average_metric_by_filter("hearts", "run", 1, condition)
+
+
+@pytest.mark.parametrize("way", ["query", "query_first"])
+def test_ctrl_c_ends_a_question_that_would_take_forever(way: str, database: EvalStatsDB) -> None:
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        database.query(ENDLESS) if way == "query" else database.query_first(ENDLESS, rows=3)
+    assert len(database.query("FROM episodes")) == 2

@@ -1,0 +1,116 @@
+"""`metta compare` and the exit code of `metta analyze`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from metta.cli.main import main
+from metta.errors import CheckpointError, ConfigError
+from metta.grid import WorldConfig
+from metta.sim import SimulationConfig
+from metta.tools import CompareTool
+
+
+def tool(world: WorldConfig, folder: Path, *policies: str, simulations: int = 2) -> CompareTool:
+    names = ["tiny/one", "tiny/two"][:simulations]
+    return CompareTool(
+        policy_uri=list(policies),
+        simulations=[SimulationConfig(name=name, world=world) for name in names],
+        episodes=12,
+        data_dir=str(folder),
+    )
+
+
+def test_two_policies_are_compared_in_every_simulation_and_over_all(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool(world, tmp_path, "mock://noop", "mock://scripted").run_tool() == 0
+    scores, comparisons, words = capsys.readouterr().out.strip().split("\n\n")
+    assert [line.split()[:2] for line in scores.splitlines()[2:]] == [
+        [policy, simulation] for policy in ("noop", "scripted") for simulation in ("tiny/one", "tiny/two", "all")
+    ]
+    assert "hearts per agent" in scores and "seeds" in scores and "runs" in scores
+    assert [line.split()[:3] for line in comparisons.splitlines()[2:]] == [
+        ["scripted", "noop", simulation] for simulation in ("tiny/one", "tiny/two", "all")
+    ]
+    assert words.startswith(("scripted", "No difference"))
+
+
+def test_the_same_is_told_to_programs(world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare = tool(world, tmp_path, "mock://noop", "mock://scripted", "mock://random", simulations=1)
+    assert compare.run_tool(as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [policy["policy"] for policy in found["policies"]] == ["noop", "scripted", "random"]
+    assert [(c["policy"], c["against"], c["pairs"]) for c in found["comparisons"]] == [
+        ("scripted", "noop", 12),
+        ("random", "noop", 12),
+    ]
+    assert all(c["p"] <= c["p_holm"] <= 1 for c in found["comparisons"]) and len(found["verdicts"]) == 2
+
+
+def test_what_was_played_is_not_played_again(
+    world: WorldConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = tool(world, tmp_path, "mock://noop", "mock://random")
+    assert compare.run_tool() == 0
+    first = capsys.readouterr().out
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("played again")
+
+    monkeypatch.setattr("metta.sim.simulation.Simulation.run", refuse)
+    assert compare.run_tool() == 0
+    assert capsys.readouterr().out == first
+
+
+def test_commas_join_runs_to_a_group(world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    group = "mock://noop,mock://random"
+    assert tool(world, tmp_path, "mock://scripted", group, simulations=1).run_tool(as_json=True) == 0
+    _, found = json.loads(capsys.readouterr().out)["policies"]
+    assert found["policy"] == group and found["runs"] == ["noop", "random"]
+    assert (found["simulations"]["tiny/one"]["episodes"], found["simulations"]["tiny/one"]["seeds"]) == (24, 12)
+
+
+def test_a_policy_that_cannot_be_loaded_costs_its_own_row_and_the_exit_code(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool(world, tmp_path, "mock://noop", "nothing", "mock://random").run_tool() == 1
+    captured = capsys.readouterr()
+    rows = [line.split() for line in captured.out.splitlines()]
+    assert ["nothing", "could", "not", "play"] in rows and ["random", "noop", "all"] in [row[:3] for row in rows]
+    assert captured.err.strip().splitlines()[-1].startswith("nothing: no policy at 'nothing'")
+    with pytest.raises(CheckpointError, match="no policy at 'nothing'"):
+        tool(world, tmp_path, "nothing", "mock://noop").run_tool()
+
+
+@pytest.mark.parametrize(
+    ("policies", "message"),
+    [
+        (["mock://noop"], "say which policies"),
+        (["mock://noop", "mock://noop"], "given twice: mock://noop"),
+        (["mock://noop", "mock://random,mock://random"], "given twice: mock://random; a group has"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_at_once(
+    world: WorldConfig, tmp_path: Path, policies: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tool(world, tmp_path, *policies).run_tool()
+
+
+def test_the_command_takes_policies_as_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "mock://noop", "mock://random", "suite=navigation", "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["policy_uri"], shown["suite"]) == (["mock://noop", "mock://random"], "navigation")
+    assert main(["compare", "policy_uri=mock://scripted", "mock://noop", "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["policy_uri"] == ["mock://noop", "mock://scripted"]  # words are first
+    assert main(["compare", "mock://noop", "mock://random", "suite=arnea"]) == 2
+    assert "did you mean arena" in capsys.readouterr().err
+    assert main(["compare", "mock://noop", "nobody"]) == 2
+    assert main(["analyze", "nobody", "somebody"]) == 2
