@@ -162,9 +162,7 @@ def test_every_policy_is_asked_for_in_every_suite_once(service: FakeClient) -> N
 
 def test_a_path_is_sent_in_full_and_a_suite_of_ones_own_as_data(service: FakeClient) -> None:
     Path("good").touch()
-    Path("sent_suites.py").write_text(
-        "from metta.eval import named_suite\ndef mine(): return named_suite('arena')\n"
-    )
+    Path("sent_suites.py").write_text("from metta.eval import named_suite\ndef mine(): return named_suite('arena')\n")
     try:
         assert main(["request-eval", "--policy", "good", "--eval", "sent_suites.mine"]) == 0
     finally:
