@@ -139,7 +139,7 @@ def test_the_scores_are_a_table_and_whoever_failed_costs_only_its_own_rows(
     told = capsys.readouterr()
     rows = [line.split() for line in told.out.splitlines()[2:]]
     assert rows == [
-        ["random:v0", "a/1", "hearts", "2.00", "[1.00,", "3.00]", "2.50", "5", "3"],
+        ["random:v0", "a/1", "hearts", "2.0", "[1.0,", "3.0]", "2.5", "5", "3"],
         ["random:v0", "a/1", "failed"],
         ["random:v0", "a/2", "hearts", "4.00", "[3.00,", "5.00]", "4.50", "8", "0"],
         ["nobody", "arena", "refused"],

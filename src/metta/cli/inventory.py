@@ -67,7 +67,9 @@ def _rows(kind: str, data_dir: Path) -> list[tuple[str, str]]:
     if kind == "tools":
         from metta.cli.main import VERBS
 
-        return [(name, verb.purpose) for name, verb in VERBS.items() if verb.home == "launch" and name != "run"]
+        return [
+            (name, verb.purpose) for name, verb in VERBS.items() if verb.home in ("launch", "service") and name != "run"
+        ]
     runs = [(run["run"], f"epoch {run['epoch']}, {_progress(run)}") for run in list_runs(data_dir)]
     if kind == "runs":
         return runs

@@ -162,11 +162,9 @@ def _score_cells(simulation: SimulationView) -> list[str]:
     if result is None or result.score is None:
         missing = "" if result is None else str(result.missing_episodes)
         return [simulation.state if result is None else "no episode", "", "", "", "", missing]
-    mean, middle = result.score.mean, result.score.interquartile_mean
-    interval = "" if mean.low is None or mean.high is None else f"[{mean.low:.2f}, {mean.high:.2f}]"
-    values = ["" if value is None else f"{value:.2f}" for value in (mean.value, middle.value)]
+    mean, middle = result.score.mean.interval(), result.score.interquartile_mean.interval()
     counts = [str(result.score.episodes), str(result.missing_episodes)]
-    return [result.score.metric, values[0], interval, values[1], *counts]
+    return [result.score.metric, mean.text(), mean.bounds(), middle.text(like=mean), *counts]
 
 
 def _problems(asking: Asking) -> list[str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from metta.config import Config
+from metta.eval.statistics import Interval
 from metta.eval.suites import Suite
 
 
@@ -34,6 +35,11 @@ class IntervalView(BaseModel):
     value: float | None
     low: float | None
     high: float | None
+
+    def interval(self) -> Interval:
+        """Return it as evaluations have it: NaN for what is not known."""
+        value, low, high = (float("nan") if number is None else number for number in (self.value, self.low, self.high))
+        return Interval(value, low, high)
 
 
 class ScoreView(BaseModel):
