@@ -12,8 +12,9 @@ from tests.rl.small_world import small_world
 
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
-from metta.eval import EvalStatsDB, StoredEvaluation, Suite, stored_evaluation, world_suite
+from metta.eval import EvalStatsDB, StoredEvaluation, Suite, scores, world_suite
 from metta.sim import Simulation, SimulationConfig, SimulationResult, simulation
+from metta.sim.episode_rows import simulation_id
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_other_rules_make_yardsticks_play_again(
     stored(tmp_path, "tiny/a").evaluate_yardsticks()
     stored(tmp_path, "tiny/a").evaluate_yardsticks()
     assert len(played) == 2
-    for module in (simulation, stored_evaluation):
+    for module in (simulation, scores):
         monkeypatch.setattr(module, "source_hash", lambda: "after an edit")
     stored(tmp_path, "tiny/a").evaluate_yardsticks()
     assert len(played) == 4
@@ -104,5 +105,37 @@ def test_a_run_that_was_trained_again_under_its_name_is_played_again(tmp_path: P
     assert len(played) == 2
     own = replace(stored(tmp_path, "tiny/a"), stats_uri=str(tmp_path / "other" / "stats" / "stats.duckdb"))
     own.evaluate(str(path))
-    own.evaluate(str(path))  # what training played before it saved is the run's own
+    own.evaluate(str(path))
     assert len(played) == 3
+    train(3, at=time.time() - 100)  # its clock is of no importance
+    own.evaluate(str(path))
+    assert len(played) == 4
+
+
+def with_opponent(folder: Path, opponent: str) -> StoredEvaluation:
+    shared = SimulationConfig(
+        name="tiny/shared", world=small_world(), num_episodes=2, npc_policy_uri=opponent, policy_agents_pct=0.5
+    )
+    return StoredEvaluation(suite=Suite(name="tiny", simulations=[shared]), stats_uri=str(folder / "s.duckdb"))
+
+
+def test_games_as_anothers_opponent_are_not_a_policys_own(tmp_path: Path, played: list[str]) -> None:
+    evaluation = with_opponent(tmp_path, "mock://noop")
+    random = evaluation.evaluate("mock://random")
+    noop = evaluation.evaluate("mock://noop")
+    assert played == ["tiny/shared"] * 2
+    with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        for policy, about in ((random, "random"), (noop, "noop")):
+            score = scores.policy_score(database, policy, evaluation.suite.simulations[0])
+            assert score is not None
+            where = {"simulation_id": simulation_id(*policy, "tiny/shared")}
+            assert score.summary.mean.value == database.get_average_metric_by_filter("reward", about, 0, where)
+
+
+def test_an_opponent_that_was_trained_again_is_another_opponent(tmp_path: Path, played: list[str]) -> None:
+    env = VecEnv(FixedTasks([Task(small_world(), 1)]), num_worlds=1)
+    for seed in (1, 1, 2):
+        policy = make_policy("fast", env.space, seed=seed, action_names=env.action_names)
+        save_policy(tmp_path / "opponent.pt", policy, run="other", epoch=1, agent_step=1)
+        with_opponent(tmp_path, str(tmp_path / "opponent.pt")).evaluate("mock://random")
+    assert len(played) == 2

@@ -141,7 +141,7 @@ def test_the_scores_are_a_table_and_whoever_failed_costs_only_its_own_rows(
     assert rows == [
         ["random:v0", "a/1", "hearts", "2.0", "[1.0,", "3.0]", "2.5", "5", "3"],
         ["random:v0", "a/1", "failed"],
-        ["random:v0", "a/2", "hearts", "4.00", "[3.00,", "5.00]", "4.50", "8", "0"],
+        ["random:v0", "a/2", "hearts", "4.0", "[3.0,", "5.0]", "4.5", "8", "0"],
         ["nobody", "arena", "refused"],
     ]
     assert "bad in a/1: the policy does not fit" in told.err and "nobody in arena: no policy" in told.err

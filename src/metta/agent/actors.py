@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metta.agent.artifact import load_policy
+from metta.agent.artifact import checksum, load_policy
 from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy, local_policy_file, resolve_policy_uri
 from metta.agent.encoders import Observations
 from metta.agent.mocks import MOCK_ACTORS, Rows
@@ -64,6 +64,11 @@ class PolicyActor:
         self._allow_missing_actions = allow_missing_actions
         self._state: State = {}
         self._room: DecodedTokens | None = None
+
+    @property
+    def weights(self) -> str:
+        """A hash of the weights: a run that was trained again has the same name and epochs, but not this."""
+        return checksum(self._agent.state_dict())[:16]
 
     def fresh(self) -> PolicyActor:
         """Return an actor of the same weights with no memory."""

@@ -94,7 +94,8 @@ class PolicyEvaluator:
         key, version = run or actor.key, actor.version if epoch is None else epoch
         results: list[SimulationResult] = []
         for config in self.suite.simulations:
-            result = self._simulation(config, actor, key, version).run(on_progress=self._progress_of(config))
+            simulation = self._simulation(config, actor, key, version)
+            result = simulation.run(on_progress=self._progress_of(config))
             if self._stats_uri is not None:
                 SimulationStatsDB.write(self._stats_uri, [result.rows])
             results.append(result)
@@ -104,9 +105,7 @@ class PolicyEvaluator:
         return None if self._on_progress is None else partial(self._on_progress, config.name)
 
     def _simulation(self, config: SimulationConfig, actor: Actor, key: str, version: int) -> Simulation:
-        npcs = [
-            load_policy_from_uri(uri, data_dir=self._data_dir, device=self._device) for uri in config.npc_policy_uris
-        ]
+        npcs = load_npcs(config, data_dir=self._data_dir, device=self._device)
         return Simulation(
             config,
             actor,
@@ -117,6 +116,7 @@ class PolicyEvaluator:
             num_worlds=self._num_worlds,
             replay_dir=self._replay_dir,
             record_episodes=self._record_episodes,
+            attributes=weights_of(actor, npcs),
         )
 
     def _actor(self, policy: PolicyAgent | Actor | str | Path) -> Actor:
@@ -141,6 +141,18 @@ class PolicyEvaluator:
             seconds=sum(result.seconds for result in results),
             agent_steps=sum(result.agent_steps for result in results),
         )
+
+
+def load_npcs(config: SimulationConfig, *, data_dir: str, device: torch.device) -> list[Actor]:
+    """Return those who play beside the policy. Raises CheckpointError if one cannot be loaded."""
+    return [load_policy_from_uri(uri, data_dir=data_dir, device=device) for uri in config.npc_policy_uris]
+
+
+def weights_of(actor: Actor, npcs: Sequence[Actor] = ()) -> dict[str, str]:
+    """Return the attributes of episodes that tell networks from others of the same name; empty without networks."""
+    hashes = [one.weights if isinstance(one, PolicyActor) else one.key for one in (actor, *npcs)]
+    own = {"weights": hashes[0]} if isinstance(actor, PolicyActor) else {}
+    return own | ({"others": " ".join(hashes[1:])} if npcs else {})
 
 
 def simulation_score(config: SimulationConfig, result: SimulationResult) -> SimulationScore:

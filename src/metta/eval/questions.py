@@ -44,12 +44,15 @@ def ask_for_first(connection: duckdb.DuckDBPyConnection, sql: str, *, rows: int)
     def first() -> Answer:
         question = _question(sql)
         connection.execute(question)
-        chunk = connection.fetch_df_chunk(1 + rows // 2048)  # a chunk has 2048 rows
-        if len(chunk) <= rows or question.type != duckdb.StatementType.SELECT:
-            return Answer(chunk, len(chunk))
+        chunks = [connection.fetch_df_chunk()]
+        while len(chunks[-1]) and sum(map(len, chunks)) <= rows:  # some are short: of a UNION each part has its own
+            chunks.append(connection.fetch_df_chunk())
+        found = pd.concat([chunk for chunk in chunks if len(chunk)] or chunks[:1], ignore_index=True)
+        if len(found) <= rows:
+            return Answer(found, len(found))
         # On a line of its own: the question may end in a comment.
         ((total,),) = connection.execute(f"SELECT count(*) FROM (\n{_text(question)}\n)").fetchall()
-        return Answer(chunk.head(rows), int(total))
+        return Answer(found.head(rows), int(total))
 
     return _answered(connection, first)
 
@@ -58,10 +61,11 @@ def _question(sql: str) -> duckdb.Statement:
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
         raise StatsError(f"one question at a time: {len(statements)} statements were given")
-    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+    # Not EXPLAIN: with ANALYZE it carries out what it explains, and that may be a COPY over the file itself.
+    if statements[0].type != duckdb.StatementType.SELECT:
         kind = statements[0].type.name
         hint = "; give PIVOT its values: PIVOT ... ON column IN (...)" if kind == "MULTI" else ""
-        raise StatsError(f"only questions are allowed (SELECT, FROM, WITH, DESCRIBE, EXPLAIN), this is {kind}{hint}")
+        raise StatsError(f"only questions are allowed (SELECT, FROM, WITH, DESCRIBE), this is {kind}{hint}")
     return statements[0]
 
 

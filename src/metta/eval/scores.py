@@ -13,7 +13,9 @@ from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.run_groups import compare_groups, summarize_group
 from metta.eval.significance import holm
 from metta.eval.statistics import Comparison, Summary, Values, compare, summarize
+from metta.grid.cache import source_hash
 from metta.sim import SimulationConfig, evaluation_seeds
+from metta.sim.episode_rows import simulation_id
 
 OVERALL = "all"  # the name of the mean over simulations
 
@@ -72,9 +74,18 @@ def episodes_of(simulation: SimulationConfig) -> dict[str, object]:
     return {"sim_name": simulation.name, "sim_env": simulation.env(), "seed": seeds}
 
 
+def own_episodes(simulation: SimulationConfig, policy: PolicyVersion) -> dict[str, object]:
+    """Return the filter for those of them that `policy` was asked to play, by the rules that hold now.
+
+    Without its games as somebody else's opponent, and without those from before an edit of the world's sources.
+    """
+    about = simulation_id(*policy, simulation.name)
+    return {**episodes_of(simulation), "simulation_id": about, "rules": source_hash()}
+
+
 def policy_score(database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationConfig) -> Score | None:
     """Return how `policy` scored in `simulation`; None if no episode of it is there."""
-    episodes = database.episode_values(simulation.score(), *policy, filter=episodes_of(simulation))
+    episodes = database.episode_values(simulation.score(), *policy, filter=own_episodes(simulation, policy))
     if episodes.empty:
         return None
     values = episodes["value"].to_numpy(np.float64)
@@ -86,7 +97,7 @@ def read_player(database: EvalStatsDB, policy: PolicyVersion, simulations: Seque
     """Return what a file knows of a policy in `simulations`; those of which it has no episode are left out."""
     tables = {}
     for simulation in simulations:
-        found = database.episode_values(simulation.score(), *policy, filter=episodes_of(simulation))
+        found = database.episode_values(simulation.score(), *policy, filter=own_episodes(simulation, policy))
         if not found.empty:
             tables[simulation.name] = found.set_index("seed")[["value"]].rename(columns={"value": str(policy)})
     return Player(name=str(policy), runs=(policy,), episodes=tables)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
-from metta.agent import resolve_policy_uri
-from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy
+import torch
+
+from metta.agent import Actor, load_policy_from_uri
+from metta.agent.checkpoints import DATA_DIR
 from metta.errors import PolicyMismatchError, StatsError
 from metta.eval.analysis import PolicyVersion
 from metta.eval.eval_stats_db import EvalStatsDB
-from metta.eval.policy_evaluator import PolicyEvaluator
-from metta.eval.scores import episodes_of, policy_score
+from metta.eval.policy_evaluator import PolicyEvaluator, load_npcs, weights_of
+from metta.eval.scores import own_episodes, policy_score
 from metta.eval.statistics import Summary
 from metta.eval.suites import Suite
-from metta.grid.cache import source_hash
 from metta.sim import SimulationConfig
 
 logger = logging.getLogger(__name__)
@@ -42,9 +41,9 @@ class StoredEvaluation:
 
         Raises CheckpointError if it cannot be loaded, PolicyMismatchError if it cannot play in a world.
         """
-        resolved = resolve_policy_uri(uri, data_dir=self.data_dir)
-        policy = PolicyVersion(resolved.policy_key, resolved.policy_version)
-        missing = self._missing(policy, self._written_at(resolved))
+        actor = load_policy_from_uri(uri, data_dir=self.data_dir, device=torch.device(self.device))
+        policy = PolicyVersion(actor.key, actor.version)
+        missing = self._missing(policy, actor)
         if missing:
             PolicyEvaluator(
                 missing,
@@ -54,7 +53,7 @@ class StoredEvaluation:
                 threads=self.threads,
                 data_dir=self.data_dir,
                 on_progress=self.on_progress,
-            ).evaluate(resolved.uri)
+            ).evaluate(actor)
         return policy
 
     def evaluate_yardsticks(self) -> list[PolicyVersion]:
@@ -67,41 +66,28 @@ class StoredEvaluation:
                 logger.warning("%s is left out: %s", uri, error)
         return found
 
-    def _written_at(self, policy: ResolvedPolicy) -> datetime | None:
-        """Return when the policy's file was written (UTC), None where that does not matter.
-
-        A run that was trained again has the same name and epochs. Its own statistics went with its folder, but not
-        those in another run's file: what is older than the policy was played by the one before.
-        """
-        if policy.path is None or Path(self.stats_uri).absolute().parent == policy.path.absolute().parents[1] / "stats":
-            return None
-        return datetime.fromtimestamp(policy.path.stat().st_mtime, UTC).replace(tzinfo=None)
-
-    def _missing(self, policy: PolicyVersion, written_at: datetime | None) -> list[SimulationConfig]:
-        """Return the simulations of which the file lacks an episode, played under the rules that hold now."""
+    def _missing(self, policy: PolicyVersion, actor: Actor) -> list[SimulationConfig]:
+        """Return the simulations of which the file lacks an episode, played by these weights under today's rules."""
         simulations = list(self.suite.simulations)
+        device = torch.device(self.device)
+        weights = [weights_of(actor, load_npcs(one, data_dir=self.data_dir, device=device)) for one in simulations]
         try:
             with EvalStatsDB.from_uri(self.stats_uri) as database:
-                return [played for played in simulations if not _holds(database, policy, played, written_at)]
+                asked = zip(simulations, weights, strict=True)
+                return [played for played, those in asked if not _holds(database, policy, played, those)]
         except StatsError:
             return simulations  # no file yet; what is wrong with one that cannot be read is said when it is written
 
 
-def _holds(
-    database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationConfig, written_at: datetime | None
-) -> bool:
-    """Whether the file holds every episode that `simulation` asks for, none older than `written_at`.
+def _holds(database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationConfig, weights: dict[str, str]) -> bool:
+    """Whether the file holds every episode that `simulation` asks for.
 
-    An edit in the world's sources makes all of them missing: scores from before and after must not be compared, and
-    of a scripted agent nothing else says that it plays another game now.
+    Played by the same weights: a run that was trained again has the same name and epochs. An edit in the world's
+    sources makes all of them missing: scores from before and after must not be compared, and of a scripted agent
+    nothing else says that it plays another game now.
     """
-    filter = {**episodes_of(simulation), "rules": source_hash()}
-    if len(database.episode_values("reward", *policy, filter=filter)) < simulation.num_episodes:
-        return False
-    where = "name = ? AND policy_key = ? AND policy_version = ?"
-    sql = f"SELECT min(finished_at) AS finished_at FROM simulations WHERE {where}"
-    finished_at = database.query(sql, [simulation.name, *policy])["finished_at"][0]
-    return bool(written_at is None or finished_at >= written_at)
+    filter = {**own_episodes(simulation, policy), **weights}
+    return len(database.episode_values("reward", *policy, filter=filter)) == simulation.num_episodes
 
 
 def yardsticks(suite: Suite, *, stats_uri: str, threads: int = 1) -> dict[str, dict[str, Summary]]:

@@ -33,6 +33,11 @@ class EpisodeRecord:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
+def simulation_id(policy_key: str, policy_version: int, name: str) -> int:
+    """Return the id of the simulation `name` that is about this policy."""
+    return derived_id("simulation", policy_key, policy_version, name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SimulationRows:
     """One simulation by one policy: what `SimulationStatsDB.add` takes.
@@ -51,8 +56,7 @@ class SimulationRows:
     @property
     def simulation_id(self) -> int:
         """The id, derived from who played what."""
-        key, version = self.policies[0]
-        return derived_id("simulation", key, version, self.name)
+        return simulation_id(*self.policies[0], self.name)
 
     def episode_id(self, seed: int) -> int:
         """Return the id of the episode with this seed: the same whenever it is played."""

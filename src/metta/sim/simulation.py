@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -112,12 +112,14 @@ class Simulation:
         num_worlds: int | None = None,
         replay_dir: str | None = None,
         record_episodes: int = 1,
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
         """`npcs` play the agents that `policy_agents_pct` leaves, in the order of the configuration.
 
         `threads`: cores to use, where there are enough games for them. `num_worlds`: how many games are played at a
         time, in all threads together; None: as many as are fastest. `replay_dir`: a folder or an fsspec address for
-        replays of the first `record_episodes` episodes; None: none.
+        replays of the first `record_episodes` episodes; None: none. `attributes` are kept with every episode, as
+        `episode_tags` are.
         """
         assert len(npcs) == len(config.npc_policy_uris), "an actor for every npc_policy_uri"
         self.config = config
@@ -127,6 +129,7 @@ class Simulation:
         self._num_lanes = min(threads, -(-self._num_worlds // FEWEST_WORLDS))
         self._replay_dir = replay_dir
         self._record_episodes = 0 if replay_dir is None else record_episodes
+        self._attributes = dict(attributes or {})
 
     def run(self, *, on_progress: Callable[[float], None] | None = None) -> SimulationResult:
         """Play; return the results, also those of a simulation that ran out of time.
@@ -204,11 +207,12 @@ class Simulation:
     def _record(self, game: FinishedGame) -> EpisodeRecord:
         end = game.end
         attributes = {
-            **{f"world.{name}": f"{value:g}" for name, value in end.world_stats.items()},
+            **{f"world.{name}": _number(value) for name, value in end.world_stats.items()},
             "end": "truncated" if end.truncated else "terminated",
             "score_metric": self.config.score(),
             "rules": source_hash(),  # of the world's sources: under others it may be another score
             "asked_episodes": str(self.config.num_episodes),  # fewer in the file: the others are missing
+            **self._attributes,
             **self.config.episode_tags,
         }
         return EpisodeRecord(
@@ -232,3 +236,8 @@ class Simulation:
         url = f"{self._replay_dir.rstrip('/')}/{name}.json.z"
         game.replay.save(url)
         return url
+
+
+def _number(value: float) -> str:
+    """A number as text: all of its digits, and no point behind whole ones."""
+    return str(int(value)) if value == int(value) else repr(float(value))

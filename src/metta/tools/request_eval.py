@@ -38,10 +38,11 @@ class Asking(NamedTuple):
 
     @property
     def is_bad(self) -> bool:
-        """Whether there is no hope of a score."""
-        return isinstance(self.answer, ServiceError) or (
-            isinstance(self.answer, RequestView) and self.answer.state in ("failed", "cancelled")
-        )
+        """Whether there is no hope of a score, of one simulation at least."""
+        if not isinstance(self.answer, RequestView):
+            return isinstance(self.answer, ServiceError)
+        is_ended_without = any(one.result is not None and one.result.score is None for one in self.answer.simulations)
+        return is_ended_without or self.answer.state in ("failed", "cancelled")
 
 
 class RequestEvalTool(Tool):
@@ -55,7 +56,9 @@ class RequestEvalTool(Tool):
     eval: list[str] = Field(
         default_factory=list, description=f"a suite: {', '.join(SUITES)}, or package.module.function; repeatable"
     )
-    episodes: int | None = Field(None, ge=1, description="episodes of each simulation; none: the suite's own numbers")
+    episodes: int | None = Field(
+        None, ge=1, le=100_000, description="episodes of each simulation; none: the suite's own numbers"
+    )
     wait: bool = Field(False, description="follow until all is played, and print the scores")
     dry_run: bool = Field(False, description="say what would be asked, and ask nothing")
     url: str = Field(f"http://127.0.0.1:{DEFAULT_PORT}", description="where the service is")
@@ -174,7 +177,9 @@ def _problems(asking: Asking) -> list[str]:
     if not isinstance(asking.answer, RequestView):
         return []
     return [
-        f"{asking.policy} in {one.name}: {one.reason}" for one in asking.answer.simulations if one.state == "failed"
+        f"{asking.policy} in {one.name}: {one.reason or 'no episode was finished within the time limit'}"
+        for one in asking.answer.simulations
+        if one.state == "failed" or (one.result is not None and one.result.score is None)
     ]
 
 

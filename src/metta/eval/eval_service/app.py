@@ -115,7 +115,7 @@ def check(service: Service, body: Ask) -> Checked:
 def list_requests(
     service: Service,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    before: Annotated[int | None, Query(description="`next` of the page before")] = None,
+    before: Annotated[int | None, Query(ge=0, lt=2**63, description="`next` of the page before")] = None,
     state: State = None,
     policy_key: str | None = None,
 ) -> RequestPage:

@@ -6,9 +6,9 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from metta.errors import ServiceError, UnreachableError
+from metta.errors import ConfigError, ServiceError, UnreachableError
 from metta.eval.eval_service.config import TOKEN_VARIABLE, is_loopback
 from metta.eval.eval_service.schemas import Ask, Asked, Checked, RequestView
 from metta.eval.eval_service.tokens import given_token, read_made_token
@@ -71,7 +71,12 @@ class EvalServiceClient:
             raise UnreachableError(f"the service at {self.url} is in trouble: {_detail(answer)}")
         if not answer.is_success:
             raise ServiceError(_detail(answer))
-        return model.model_validate_json(answer.content)
+        try:
+            return model.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise ServiceError(
+                f"what answers at {self.url} is no evaluation service, or one of another version"
+            ) from error
 
 
 def find_token(url: str, token_file: str | None) -> str:
@@ -79,10 +84,13 @@ def find_token(url: str, token_file: str | None) -> str:
 
     In this order: `token_file`, the environment, what a service on this machine has made.
     """
-    parts = urlsplit(url)
+    try:
+        host, port = urlsplit(url).hostname or "", urlsplit(url).port or 80
+    except ValueError as error:
+        raise ConfigError(f"url={url!r} is no address: {error}; an address is http://<host>:<port>") from error
     token = given_token(token_file)
-    if token is None and is_loopback(parts.hostname or ""):
-        token = read_made_token(parts.port or 80)
+    if token is None and is_loopback(host):
+        token = read_made_token(port)
     if token is None:
         raise ServiceError(
             f"there is no token for {url}: give token_file= or {TOKEN_VARIABLE}, or start a service on this machine "

@@ -106,7 +106,8 @@ class Dispatcher:
             self._one_service.hold()
             if self._is_unsure:
                 self._store.requeue(but={(claim.request_id, claim.simulation) for claim in self._playing})
-                self._is_unsure = False
+                # What is spared may be an attempt that is being ended, while a later one of it was lost: look again.
+                self._is_unsure = bool(self._playing)
             claim = None if self._is_stopping else self._store.claim()
             if claim is None:
                 return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,13 +26,18 @@ def open_database(address: str) -> Engine:
         engine = _engine(address)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(
-            f"database={address!r} cannot be used: {error}; sqlite:///<file> or postgresql+psycopg://<host>/<name>"
+            f"database={_without_password(address)} cannot be used: {error}; sqlite:///<file> or postgresql+psycopg://<host>/<name>"
         ) from error
     try:
         _make_tables(engine)
     except SQLAlchemyError as error:
         raise ServiceError(f"the database {engine.url} cannot be used: {plain(error)}") from error
     return engine
+
+
+def _without_password(address: str) -> str:
+    """Return the address as messages may show it."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", address)
 
 
 def _engine(address: str) -> Engine:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pydantic import BaseModel
 
 from metta.agent import resolve_policy_uri
-from metta.errors import CheckpointError, MettaError, ServiceError
+from metta.errors import CheckpointError, ConfigError, PolicyMismatchError, ServiceError, SuiteError
 from metta.eval.eval_service.identity import program_version
 from metta.eval.eval_service.policies import policy_content
 from metta.eval.eval_service.schemas import IntervalView, ScoreView
@@ -64,8 +64,8 @@ def play(order: PlayOrder, on_progress: Callable[[float], None] | None = None) -
             on_progress=None if on_progress is None else seldom(on_progress),
         )
         results = evaluator.evaluate(order.policy, order.policy_key, order.policy_version)
-    except MettaError as error:
-        return PlayAnswer(refusal=str(error))
+    except (CheckpointError, ConfigError, PolicyMismatchError, ServiceError, SuiteError) as error:
+        return PlayAnswer(refusal=str(error))  # another time it would be the same
     except Exception as error:
         return PlayAnswer(breakdown=f"{type(error).__name__}: {error}")
     return _answer(results, order.simulation.name)

@@ -56,10 +56,16 @@ class PolicyGate:
         )
 
     def keep(self, policy: AdmittedPolicy) -> None:
-        """Write our copy, unless it is there. Raises CheckpointError if the disk is full."""
-        content = policy.content
-        if policy.path is not None and content is not None and not policy.path.is_file():
-            write_whole(policy.path, lambda file: file.write(content))
+        """Write our copy, unless it is there and whole; nobody else may read it.
+
+        Raises CheckpointError if the disk is full.
+        """
+        path, content = policy.path, policy.content
+        if path is None or content is None or (path.is_file() and path.read_bytes() == content):
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(path, lambda file: file.write(content))
+        path.chmod(0o600)
 
     def checksum(self, uri: str) -> str:
         """Return the checksum of the policy that `uri` names. Raises as `admit` does."""
