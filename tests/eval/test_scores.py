@@ -61,6 +61,8 @@ def test_every_policy_has_a_line_a_simulation_and_one_of_all_with_corrected_p_va
     smallest = min(single, key=lambda line: line.comparison.p_value)
     assert smallest.p_adjusted == pytest.approx(4 * smallest.comparison.p_value)
     assert len(compare_all(others[:1], first, ["a"])) == 1
+    without = compare_all(others, first, ["a", "b"], have_mean=False)
+    assert OVERALL not in {line.simulation for line in without} and len(without) == 2 * len(others)
     assert len(format_comparisons(lines).splitlines()) == 8
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.eval.test_statistics import X, Y
 
 from metta.eval import significance
-from metta.eval.significance import holm, label_p, pairs_needed, runs_needed, sign_flip_p
+from metta.eval.significance import holm, label_p, more_for, pairs_needed, runs_needed, sign_flip_p
 
 # SciPy 1.17.1, stats.permutation_test(n_resamples=np.inf, vectorized=True) of the difference of means: the first task
 # of X and Y with permutation_type="samples"; its size, alternative="greater", of the first 5 and 4 numbers with
@@ -82,3 +82,8 @@ def test_nothing_is_needed_where_there_is_nothing_to_find() -> None:
     assert pairs_needed([np.array([9.0, 9.1, 9.2])]) == significance.FEWEST_PAIRS
     assert runs_needed(np.array([9.0, 9.1]), np.array([1.0, 1.2])) == significance.FEWEST_RUNS
     assert runs_needed(np.array([9.0, 9.1]), np.array([1.0])) == 6  # against a yardstick p is 2 / 2^6 at best
+
+
+def test_one_of_twenty_comparisons_needs_nearly_twice_the_play() -> None:
+    assert more_for(1) == 1.0
+    assert more_for(20) == pytest.approx((3.023341 + 0.841621) ** 2 / (1.959964 + 0.841621) ** 2, abs=1e-5)

@@ -181,3 +181,8 @@ def test_a_run_that_plays_the_others_is_fixed_to_its_epoch_wherever_it_lies(tmp_
     assert [one.env() for one in found[:4]] == [one.env() for one in found[4:]]
     with pytest.raises(CheckpointError, match="no policy at 'nobody'"):
         shared_suite(suite, ["nobody"], data_dir=str(tmp_path))
+
+
+def test_no_simulation_is_called_all() -> None:
+    with pytest.raises(SuiteError, match="cannot be called 'all'"):
+        Suite(name="mine", simulations=[SimulationConfig(name="all", world=arena())])

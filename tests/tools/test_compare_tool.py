@@ -114,3 +114,28 @@ def test_the_command_takes_policies_as_words(
     assert "did you mean arena" in capsys.readouterr().err
     assert main(["compare", "mock://noop", "nobody"]) == 2
     assert main(["analyze", "nobody", "somebody"]) == 2
+
+
+def test_hearts_and_rewards_have_no_mean_and_every_simulation_its_own_verdict(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = tool(world, tmp_path, "mock://noop", "mock://scripted")
+    compare.simulations[1].score_metric = "reward"
+    assert compare.run_tool(as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [line["simulation"] for line in found["comparisons"]] == ["tiny/one", "tiny/two"]
+    assert [list(policy["simulations"]) for policy in found["policies"]] == [["tiny/one", "tiny/two"]] * 2
+    assert len(found["verdicts"]) == 2
+    assert "hearts per agent" in found["verdicts"][0] or "score the same" in found["verdicts"][0]
+    assert "hearts" not in found["verdicts"][1]
+
+
+def test_a_simulation_that_nobody_finished_is_told_and_the_others_have_their_verdicts(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = tool(world, tmp_path, "mock://noop", "mock://scripted")
+    compare.simulations[1].max_seconds = 1e-9
+    assert compare.run_tool(as_json=True) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [line["simulation"] for line in found["comparisons"]] == ["tiny/one"] and len(found["verdicts"]) == 1
+    assert found["missing"]

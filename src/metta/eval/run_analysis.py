@@ -132,7 +132,7 @@ class _RunAnalysis:
 
     def _overall(self) -> dict[PolicyVersion, Summary]:
         """The mean over several simulations of one metric, for those who have played in all of them."""
-        if len(self._names) == 1 or len({simulation.score() for simulation in self._suite.simulations}) > 1:
+        if len(self._names) == 1 or not self._suite.has_one_score:
             return {}
         complete = [player for player in self._players if len(player.episodes) == len(self._names)]
         return {player.runs[0]: player.summary(self._names) for player in complete}
@@ -140,7 +140,9 @@ class _RunAnalysis:
     def _comparisons(self) -> list[Versus]:
         """The first policy against each of the others; p-values are corrected for all lines together."""
         first, *others = self._players
-        return adjusted([line for other in others for line in compare_all([first], other, self._names)])
+        one = self._suite.has_one_score
+        lines = [line for other in others for line in compare_all([first], other, self._names, have_mean=one)]
+        return adjusted(lines)
 
     def _replays(self) -> dict[str, dict[str, list[str]]]:
         """The replays of every policy and simulation that are there; a moved run's are found in its folder."""

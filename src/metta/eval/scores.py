@@ -128,16 +128,19 @@ def compare_players(player: Player, other: Player, simulations: Sequence[str]) -
     return compare_groups(x, y, blocks=blocks)
 
 
-def compare_all(players: Sequence[Player], other: Player, simulations: Sequence[str]) -> list[Versus]:
+def compare_all(
+    players: Sequence[Player], other: Player, simulations: Sequence[str], *, have_mean: bool = True
+) -> list[Versus]:
     """Compare each of `players` with `other`: a line a simulation, and one of all where there are several.
 
-    Who has no episode of some simulation has no line of all of them. p-values are corrected (`adjusted`).
+    Who has no episode of some simulation has no line of all of them, nor has anybody unless simulations `have_mean`:
+    hearts and rewards have none. p-values are corrected (`adjusted`).
     """
     lines = []
     for player in players:
         has_all = all(name in player.episodes and name in other.episodes for name in simulations)
         wanted = [(name, [name]) for name in simulations]
-        wanted += [(OVERALL, list(simulations))] if has_all and len(simulations) > 1 else []
+        wanted += [(OVERALL, list(simulations))] if has_all and have_mean and len(simulations) > 1 else []
         for title, names in wanted:
             found = compare_players(player, other, names)
             if found is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,14 @@ def pairs_needed(strata: Sequence[Values], *, blocks: Sequence[Hashable] | None 
     if abs(difference) < 1e-12 or variance < 1e-24:
         return None
     return math.ceil(max(_Z**2 * variance / difference**2, FEWEST_PAIRS / len(joined)))
+
+
+def more_for(comparisons: int) -> float:
+    """Return how many times as much play one of so many comparisons needs: Holm leaves LEVEL / n to the first of n."""
+    if comparisons == 1:
+        return 1.0
+    normal = NormalDist()
+    return ((normal.inv_cdf(1 - LEVEL / comparisons / 2) + normal.inv_cdf(POWER)) / _Z) ** 2
 
 
 def runs_needed(x: Values, y: Values) -> int | None:

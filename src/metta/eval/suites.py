@@ -37,7 +37,14 @@ class Suite(Config):
         alike = [name for name, in_file in zip(names, in_files, strict=True) if in_files.count(in_file) > 1]
         if alike:
             raise SuiteError(f"a suite's simulations need names that differ in more than / : and -: {', '.join(alike)}")
+        if "all" in names:
+            raise SuiteError("a simulation cannot be called 'all': so tables call all of a suite's together")
         return [simulation.model_copy(deep=True) for simulation in simulations]
+
+    @property
+    def has_one_score(self) -> bool:
+        """Whether all simulations are scored by the same metric, so that a mean over them says something."""
+        return len({simulation.score() for simulation in self.simulations}) == 1
 
     @property
     def hash(self) -> str:

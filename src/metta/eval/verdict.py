@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from metta.eval.analysis import format_table
 from metta.eval.scores import OVERALL, Versus
-from metta.eval.significance import LEVEL
+from metta.eval.significance import LEVEL, more_for
 from metta.eval.statistics import FEW, FEW_RUNS, Comparison, Interval
 
 MOST_LINES = 20  # of comparisons; of more, those of single simulations are folded away
@@ -45,9 +46,8 @@ def verdict(versus: Versus, *, metric: str, comparisons: int = 1) -> str:
         return f"{versus.policy} is {better} than {versus.other}: {numbers}."
     if found.difference == Interval(0.0, 0.0, 0.0) and found.p_value == 1:
         return f"{versus.policy} and {versus.other} score the same in every pair of episodes{many}."
-    return (
-        f"No difference between {versus.policy} and {versus.other} could be shown: {numbers}. {_what_it_takes(found)}"
-    )
+    unclear = f"No difference between {versus.policy} and {versus.other} could be shown: {numbers}."
+    return f"{unclear} {_what_it_takes(found, comparisons)}"
 
 
 def p_text(versus: Versus) -> str:
@@ -66,16 +66,18 @@ def few_note() -> str:
     return f"* fewer than {FEW} episodes of a simulation or {FEW_RUNS} runs: the interval is too narrow to be trusted"
 
 
-def _what_it_takes(found: Comparison) -> str:
+def _what_it_takes(found: Comparison, comparisons: int) -> str:
+    """Say how much play would show the difference at the level that is left to each of so many comparisons."""
     if found.needed is None:
         return "There is no difference to look for."
+    needed = math.ceil(found.needed * more_for(comparisons))
     what, now = "episodes of each simulation", f"{found.fewest:,}"
     if found.is_of_runs():
         what = "runs of the recipe" if min(found.runs) == 1 else "runs of each recipe"
         now = " and ".join(str(number) for number in sorted(set(found.runs) - {1}))
-    if found.needed > _TOO_MANY:
+    if needed > _TOO_MANY:
         return f"One of this size would take more than a million {what}."
-    return f"About {_rounded(found.needed):,} {what} would be needed to show one of this size (here: {now})."
+    return f"About {_rounded(needed):,} {what} would be needed to show one of this size (here: {now})."
 
 
 def _rounded(number: int) -> int:

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -42,12 +43,15 @@ class CompareTool(EvaluateTool):
                 players.append(self._play(uri, suite))
             except MettaError as error:
                 failures[uri] = str(error)
-        found = compare_all(players, base, [simulation.name for simulation in suite.simulations])
+        found = compare_all(
+            players, base, [simulation.name for simulation in suite.simulations], have_mean=suite.has_one_score
+        )
         show = _as_json if as_json else _as_text
         print(show(suite, [base, *players], found, failures))
         for uri, message in failures.items():
             print(f"{uri}: {message}", file=sys.stderr)
-        return int(bool(failures))
+        names = {simulation.name for simulation in suite.simulations}
+        return int(bool(failures) or any(names - set(player.episodes) for player in (base, *players)))
 
     def _play(self, name: str, suite: Suite) -> Player:
         """Return who `name` stands for, with every episode. Raises the errors of loading and playing."""
@@ -85,10 +89,20 @@ def metric_of(suite: Suite) -> str:
     return metrics.pop() if len(metrics) == 1 else "score"
 
 
-def conclusions(suite: Suite, found: Sequence[Versus]) -> list[Versus]:
-    """Return the comparison that speaks for each policy: over all simulations, or in the only one."""
-    last = OVERALL if len(suite.simulations) > 1 else suite.simulations[0].name
-    return [versus for versus in found if versus.simulation == last]
+def conclusions(suite: Suite, found: Sequence[Versus]) -> list[str]:
+    """Return a sentence for each policy: over all simulations; where that cannot be said, one for each of them."""
+    metrics = {simulation.name: simulation.score() for simulation in suite.simulations}
+    whole = {versus.policy for versus in found if versus.simulation == OVERALL}
+    counts = Counter(versus.simulation == OVERALL for versus in found)  # p-values are corrected within either kind
+    return [
+        verdict(
+            versus,
+            metric=metrics.get(versus.simulation, metric_of(suite)),
+            comparisons=counts[versus.simulation == OVERALL],
+        )
+        for versus in found
+        if versus.simulation == OVERALL or versus.policy not in whole
+    ]
 
 
 def _as_text(suite: Suite, players: Sequence[Player], found: Sequence[Versus], failures: dict[str, str]) -> str:
@@ -100,31 +114,27 @@ def _as_text(suite: Suite, players: Sequence[Player], found: Sequence[Versus], f
             counts = [str(summary.episodes), str(summary.seeds), str(summary.runs)]
             lines.append([player.name, simulation, mean, iqm, *counts])
     lines += [[uri, "could not play", "", "", "", "", ""] for uri in failures]
-    metric, final = metric_of(suite), conclusions(suite, found)
-    header = ["policy", "simulation", f"{metric} per agent", "IQM", "episodes", "seeds", "runs"]
-    verdicts = [verdict(versus, metric=metric, comparisons=len(final)) for versus in final]
+    header = ["policy", "simulation", f"{metric_of(suite)} per agent", "IQM", "episodes", "seeds", "runs"]
     tables = [format_table(lines, header=header), *([format_comparisons(found)] if found else [])]
     notes = [few_note()] if is_small else []
     notes += [note for player in players for note in player.missing(suite.simulations)]
-    return "\n\n".join([*tables, "\n".join([*notes, *verdicts])])
+    return "\n\n".join([*tables, "\n".join([*notes, *conclusions(suite, found)])])
 
 
 def _summaries(player: Player, suite: Suite) -> list[tuple[str, Any]]:
     """Simulation -> its summary, and that of all together where there are several."""
     names = [simulation.name for simulation in suite.simulations if simulation.name in player.episodes]
     summaries = [(name, player.summary([name])) for name in names]
-    is_whole = len(names) == len(suite.simulations) > 1
+    is_whole = len(names) == len(suite.simulations) > 1 and suite.has_one_score
     return [*summaries, (OVERALL, player.summary(names))] if is_whole else summaries
 
 
 def _as_json(suite: Suite, players: Sequence[Player], found: Sequence[Versus], failures: dict[str, str]) -> str:
-    final = conclusions(suite, found)
-    metric = metric_of(suite)
     return json.dumps(
         {
             "suite": suite.name,
             "suite_hash": suite.hash,
-            "metric": metric,
+            "metric": metric_of(suite),
             "policies": [
                 {
                     "policy": player.name,
@@ -144,7 +154,7 @@ def _as_json(suite: Suite, players: Sequence[Player], found: Sequence[Versus], f
             + [{"policy": uri, "error": message} for uri, message in failures.items()],
             "missing": [note for player in players for note in player.missing(suite.simulations)],
             "comparisons": [versus_as_json(versus) for versus in found],
-            "verdicts": [verdict(versus, metric=metric, comparisons=len(final)) for versus in final],
+            "verdicts": conclusions(suite, found),
         },
         indent=2,
     )
