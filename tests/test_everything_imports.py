@@ -56,7 +56,7 @@ def test_every_tool_has_a_verb_a_recipe_and_a_module_that_is_a_command() -> None
     offered = {function for _, function in RECIPES}
     assert {name.replace("-", "_") for name in verbs} == offered
     commands = {
-        re.search(r'become_command\("([\w-]+)"\)', path.read_text())[1]  # type: ignore[index]
+        re.search(r'become_command\("([\w-]+)"\)', path.read_text())[1]
         for path in (ROOT / "src/metta/tools").glob("*.py")
         if "become_command(" in path.read_text() and path.name != "command.py"
     }

@@ -23,7 +23,7 @@ def env() -> VecEnv:
     return VecEnv(SingleTask(config, seed=3), num_worlds=NUM_WORLDS)
 
 
-def play(env: VecEnv, actor: Actor, ticks: int, *, rows: np.ndarray | None = None) -> np.ndarray:  # type: ignore[type-arg]
+def play(env: VecEnv, actor: Actor, ticks: int, *, rows: np.ndarray | None = None) -> np.ndarray:
     """The actions of each tick, [ticks, n]; agents outside of `rows` do nothing."""
     env.reset()
     actor.reset(env)
@@ -60,7 +60,7 @@ def test_a_network_plays_the_same_game_alone_as_in_a_batch(env: VecEnv, architec
     with torch.no_grad():
         agent.policy_head.weight.mul_(300)  # let it mean what it says
     together = play(env, PolicyActor(agent), 20)
-    alone = play(VecEnv(SingleTask(env.task_source.config, seed=3), num_worlds=1), PolicyActor(agent), 20)  # type: ignore[attr-defined]
+    alone = play(VecEnv(SingleTask(env.task_source.config, seed=3), num_worlds=1), PolicyActor(agent), 20)
     np.testing.assert_array_equal(together[:, : env.agents_per_world], alone)
 
 
@@ -85,8 +85,8 @@ def test_memory_is_empty_at_the_first_tick_of_every_episode(env: VecEnv) -> None
     seen: list[bool] = []
     original = type(agent).step
 
-    class Spy(type(agent)):  # type: ignore[misc]
-        def step(self, observations, state, reset):  # type: ignore[no-untyped-def]
+    class Spy(type(agent)):
+        def step(self, observations, state, reset):
             seen.append(bool(reset.all()))
             assert bool(reset.any()) == bool(reset.all())  # all worlds end together here
             return original(self, observations, state, reset)

@@ -167,7 +167,7 @@ def test_a_class_outside_the_table_is_used_only_if_the_user_names_it(
     import types
 
     module = types.ModuleType("metta_test_own_policy")
-    module.OwnPolicy = OwnPolicy  # type: ignore[attr-defined]
+    module.OwnPolicy = OwnPolicy
     monkeypatch.setitem(sys.modules, "metta_test_own_policy", module)
     monkeypatch.setattr(
         OwnPolicy,
@@ -231,7 +231,7 @@ def test_our_own_mistakes_while_writing_stay_visible_and_leave_nothing(tmp_path:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        write_whole(tmp_path / "x.pt", write)  # type: ignore[arg-type]
+        write_whole(tmp_path / "x.pt", write)
     assert not list(tmp_path.iterdir())
 
 

@@ -20,7 +20,7 @@ def looped(function: Callable[..., float], values: NDArray[np.floating]) -> NDAr
     """The function of each value, as a loop of a kernel finds it."""
 
     @numba.njit(fastmath={"contract"}, error_model="numpy")
-    def loop(given, found):  # type: ignore[no-untyped-def]
+    def loop(given, found):
         for i in range(len(given)):
             found[i] = function(given[i])
 
@@ -38,7 +38,7 @@ def looped(function: Callable[..., float], values: NDArray[np.floating]) -> NDAr
     ],
     ids=["exp", "sigmoid", "tanh"],
 )
-def test_errors_are_below_two_ten_millionths_of_the_value(function: Callable[..., float], exact: Callable) -> None:  # type: ignore[type-arg]
+def test_errors_are_below_two_ten_millionths_of_the_value(function: Callable[..., float], exact: Callable) -> None:
     expected = exact(SPREAD.astype(np.float32).astype(np.float64))
     np.testing.assert_allclose(looped(function, SPREAD), expected, rtol=2e-7, atol=0)
 

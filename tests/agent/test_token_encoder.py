@@ -73,11 +73,11 @@ def dense_weights(encoder: TokenEncoder, inputs: dict[tuple[object, ...], int]) 
             result.append(0)
             continue
         block = rows[str(name)]
-        index = 0 if block.values is None else block.values.index(value)  # type: ignore[arg-type]
+        index = 0 if block.values is None else block.values.index(value)
         offset = 0 if where == "global" else where
         if isinstance(where, tuple):
             offset = where[0] * space.width + where[1]
-        result.append(block.first + index * block.stride + int(offset))  # type: ignore[call-overload]
+        result.append(block.first + index * block.stride + int(offset))
     return result
 
 

@@ -80,7 +80,7 @@ class Service:
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Service:
     service = Service()
-    monkeypatch.setitem(sys.modules, "wandb", service)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("WANDB_ENTITY", "WANDB_ARTIFACT_DIR", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -242,7 +242,7 @@ def test_the_run_of_a_policy_is_told_without_a_download(
     monkeypatch.delattr(Artifact, "download")
     expected = {"run": "my_run", "epoch": 50, "agent_step": 5000, "uri": "wandb://me/p/my_run:v3"}
     url = "https://wandb.ai/the-run"
-    assert extract_wandb_run_info("wandb://p/my_run") == WandbRunInfo(**expected, score=None, url=url)  # type: ignore[arg-type]
+    assert extract_wandb_run_info("wandb://p/my_run") == WandbRunInfo(**expected, score=None, url=url)
     made.metadata["score"] = 7.5
     assert extract_wandb_run_info("wandb://p/my_run").score == 7.5
     made.run_url = None  # the run has been deleted

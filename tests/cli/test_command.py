@@ -92,14 +92,14 @@ def test_parameters_come_before_settings_and_the_order_does_not_matter(capsys: p
     first = dry_run(capsys, "train", "shaped=off", "py_agent=lstm", "policy.hidden=32", "trainer.num_workers=2")
     second = dry_run(capsys, "train", "policy.hidden=32", "trainer.num_workers=2", "py_agent=lstm", "shaped=off")
     assert first == second
-    assert first["policy"]["architecture"] == "lstm"  # type: ignore[index]
-    assert first["system"]["threads"] == 2  # type: ignore[index]
-    assert first["world"]["agent"]["rewards"]["inventory"] == {"heart": 1.0}  # type: ignore[index]
+    assert first["policy"]["architecture"] == "lstm"
+    assert first["system"]["threads"] == 2
+    assert first["world"]["agent"]["rewards"]["inventory"] == {"heart": 1.0}
 
 
 def test_batch_sizes_that_are_only_valid_together_are_accepted(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["trainer.minibatch_size=32768", "trainer.batch_size=65536"]
-    assert dry_run(capsys, "train", *sizes)["trainer"]["batch_size"] == 65536  # type: ignore[index]
+    assert dry_run(capsys, "train", *sizes)["trainer"]["batch_size"] == 65536
     assert main(["train", sizes[0], "--dry-run"]) == 2
 
 

@@ -83,7 +83,7 @@ def begun(tmp_path: Path, teacher: str) -> Callable[..., Trainer]:
     def begin(name: str, settings: dict[str, Any], architecture: str = "fast") -> Trainer:
         chosen = {key: teacher if value == "TEACHER" else value for key, value in settings.items()}
         sizes = {"total": 512 * EPOCHS, "update_epochs": 2 if name == "ppo" else 1}  # some of PPO's need two passes
-        made = small_config(tmp_path, architecture=architecture, losses={name: chosen}, **sizes)  # type: ignore[arg-type]
+        made = small_config(tmp_path, architecture=architecture, losses={name: chosen}, **sizes)
         trainer = build_trainer(made, run="run")
         trainer.hooks = []
         trainer.begin()
@@ -139,7 +139,7 @@ def test_the_loss_is_finite_and_its_gradient_reaches_the_policy_and_its_own_netw
         results.append((result, gradients))
         return result
 
-    loss.run_train = watched  # type: ignore[method-assign]
+    loss.run_train = watched
     trainer.run_epoch()
     assert len(results) >= 2 and results[0][0].metrics
     for result, gradients in results:

@@ -108,7 +108,7 @@ def test_a_filter_chooses_by_column_by_attribute_or_by_condition(opened) -> None
     )
 
     def average(filter: object) -> float | None:
-        return database.get_average_metric_by_filter("hearts", "run", 1, filter)  # type: ignore[arg-type]
+        return database.get_average_metric_by_filter("hearts", "run", 1, filter)
 
     assert average({"sim_name": "arena/basic"}) == 1.5
     assert average({"sim_name": ["arena/basic", "arena/combat"]}) == 3.0

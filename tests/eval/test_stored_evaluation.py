@@ -25,7 +25,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def told(self: Simulation, **options: object) -> SimulationResult:
         names.append(self.config.name)
-        return run(self, **options)  # type: ignore[arg-type]  # whatever it is given
+        return run(self, **options)
 
     monkeypatch.setattr(Simulation, "run", told)
     return names

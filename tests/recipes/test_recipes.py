@@ -17,7 +17,7 @@ TRAINERS = [arena_recipe.train, easy_recipe.train, navigation_recipe.train]
 
 @pytest.mark.parametrize("train", TRAINERS, ids=lambda train: train.__module__)
 def test_the_world_compiles_and_the_default_batch_fits_its_agents(train: object) -> None:
-    tool = train()  # type: ignore[operator]
+    tool = train()
     assert isinstance(tool, TrainTool)
     compile_world(tool.world)
     fit_batch(tool.trainer, agents_per_world=tool.world.num_agents)

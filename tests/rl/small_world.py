@@ -34,7 +34,7 @@ def small_config(data_dir: Path, *, architecture: str = "fast", total: int = 102
         world=small_world(),
         trainer=TrainerConfig.model_validate(sizes),
     )
-    made.policy = policy_config(architecture)  # type: ignore[assignment]
+    made.policy = policy_config(architecture)
     made.system.threads = 1
     made.hooks.display = False
     made.evaluation.interval = 0

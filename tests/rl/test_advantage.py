@@ -6,7 +6,7 @@ import pytest
 from metta.rl.advantage import gae, vtrace_weights
 
 
-def plain_gae(rewards, values, next_values, terminals, truncations, gamma, lam):  # type: ignore[no-untyped-def]
+def plain_gae(rewards, values, next_values, terminals, truncations, gamma, lam):
     """The definition as a sum over the future, one agent and one step at a time."""
     steps, rows = rewards.shape
     out = np.zeros((steps, rows))
@@ -49,7 +49,7 @@ def test_the_last_step_of_a_segment_has_an_advantage() -> None:
     assert gae(one, one, one, no, no, gamma=1.0, gae_lambda=1.0)[0, 0] == 1.0
 
 
-def plain_vtrace(rewards, values, next_values, terminals, truncations, ratios, gamma, lam, rho_clip, c_clip):  # type: ignore[no-untyped-def]
+def plain_vtrace(rewards, values, next_values, terminals, truncations, ratios, gamma, lam, rho_clip, c_clip):
     """Espeholt et al. 2018, eq. 1 less V(s_t), as a sum over the future with a product of weights before each term."""
     steps, rows = rewards.shape
     out = np.zeros((steps, rows))

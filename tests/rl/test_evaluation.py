@@ -91,7 +91,7 @@ def test_a_suite_of_several_categories_gives_each_simulation_and_category_a_metr
         "        SimulationConfig(name=name, world=world, score_metric='action.noop.success')\n"
         "        for name, world in worlds.items()])\n"
     )
-    world: WorldConfig = made.world  # type: ignore[assignment]
+    world: WorldConfig = made.world
     (tmp_path / "world.json").write_text(world.model_dump_json())
     monkeypatch.syspath_prepend(tmp_path)
     made.evaluation.interval, made.evaluation.episodes, made.evaluation.suite = 1, 4, "suites_of_mine.several"

@@ -88,4 +88,4 @@ GIVEN = {
     ],
 )
 def test_an_epoch_is_one_line(metrics: dict[str, float], changed: dict[str, object], line: str) -> None:
-    assert format_epoch(metrics, **{**GIVEN, **changed}) == line  # type: ignore[arg-type]
+    assert format_epoch(metrics, **{**GIVEN, **changed}) == line

@@ -122,7 +122,7 @@ class Weighted(BaseLoss):
     config: WeightedConfig
     used: list[float]
 
-    def run_train(self, state, minibatch, output):  # type: ignore[no-untyped-def]
+    def run_train(self, state, minibatch, output):
         self.used.append(self.config.weight)
         return LossResult(self.config.weight * output.values.square().mean(), {})
 

@@ -68,7 +68,7 @@ def watch_steps(trainer: Trainer, look: Callable[[int, Tensor], None]) -> None:
         look(step, actions)
         return rows
 
-    loss.on_act = watched  # type: ignore[method-assign]
+    loss.on_act = watched
 
 
 @pytest.mark.parametrize("student", ["fast", "lstm"])
@@ -233,7 +233,7 @@ def test_the_teacher_is_not_asked_any_more_when_its_part_is_over(tmp_path: Path)
     trainer = kickstarted(tmp_path, total=512 * 6, anneal_share=0.5, teacher_acts=1.0)
     loss, asked = loss_of(trainer), []
     judge = loss._teacher.judge
-    loss._teacher.judge = lambda *arguments: asked.append(1) or judge(*arguments)  # type: ignore[method-assign]
+    loss._teacher.judge = lambda *arguments: asked.append(1) or judge(*arguments)
     counts, shares = [], []
     for _ in range(6):
         asked.clear()
@@ -251,7 +251,7 @@ def test_a_teacher_that_missed_an_epoch_begins_with_an_empty_memory(tmp_path: Pa
     trainer = kickstarted(tmp_path, teacher_uri=saved_teacher(tmp_path), **cycle)
     loss, forgotten = loss_of(trainer), []
     forget = loss._teacher.forget
-    loss._teacher.forget = lambda: forgotten.append(trainer.state.epoch) or forget()  # type: ignore[method-assign]
+    loss._teacher.forget = lambda: forgotten.append(trainer.state.epoch) or forget()
     for _ in range(5):
         trainer.run_epoch()
     assert forgotten == [0, 3]

@@ -52,7 +52,7 @@ def test_a_step_of_muon_is_orthogonal_and_as_large_as_one_of_adam() -> None:
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])
 def test_settings_reach_every_group(kind: str) -> None:
-    config = OptimizerConfig(type=kind)  # type: ignore[arg-type]
+    config = OptimizerConfig(type=kind)
     optimizer = build_optimizer(config, nn.Linear(3, 3))
     changed = OptimizerConfig(
         type=kind,
@@ -61,7 +61,7 @@ def test_settings_reach_every_group(kind: str) -> None:
         beta2=0.2,
         eps=0.3,
         momentum=0.4,
-        weight_decay=0.6,  # type: ignore[arg-type]
+        weight_decay=0.6,
     )
     apply_settings(changed, optimizer)
     for group in optimizer.param_groups:

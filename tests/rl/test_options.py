@@ -285,7 +285,7 @@ def test_precision_reaches_acting_and_training(tmp_path: Path) -> None:
     losses = {}
     for precision in ("float32", "bfloat16"):
         made = small_config(tmp_path / precision, total=512 * 2)
-        made.system.precision = precision  # type: ignore[assignment]
+        made.system.precision = precision
         trainer = build_trainer(made, run="run")
         trainer.train()
         losses[precision] = trainer.state.loss_stats

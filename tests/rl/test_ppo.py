@@ -19,7 +19,7 @@ SHAPE, ACTIONS = (6, 9), 5
 
 def unscaled_state() -> TrainerState:
     """A state whose policy's values are as large as its head says."""
-    return TrainerState(policy=SimpleNamespace(value_scale=torch.ones(())))  # type: ignore[arg-type]
+    return TrainerState(policy=SimpleNamespace(value_scale=torch.ones(())))
 
 
 def random_inputs(seed: int) -> tuple[Minibatch, SequenceOutput]:
@@ -103,7 +103,7 @@ def test_the_loss_and_its_metrics_are_those_written_out_in_numpy(config: PPOConf
 
 def test_the_gradients_are_finite_and_reach_logits_and_values() -> None:
     minibatch, output = random_inputs(0)
-    PPOLoss(PPOConfig(value_clip_coef=0.3)).run_train(unscaled_state(), minibatch, output).loss.backward()  # type: ignore[no-untyped-call]
+    PPOLoss(PPOConfig(value_clip_coef=0.3)).run_train(unscaled_state(), minibatch, output).loss.backward()
     for tensor in (output.logits, output.values):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
@@ -114,7 +114,7 @@ def test_the_gradient_of_a_clipped_step_is_that_of_its_entropy_and_value_alone()
     minibatch, output = random_inputs(0)
     minibatch.log_probs -= 5.0  # every ratio far above the clip
     minibatch.advantages = minibatch.advantages.abs()
-    PPOLoss(PPOConfig(entropy_coef=0.0)).run_train(unscaled_state(), minibatch, output).loss.backward()  # type: ignore[no-untyped-call]
+    PPOLoss(PPOConfig(entropy_coef=0.0)).run_train(unscaled_state(), minibatch, output).loss.backward()
     assert output.logits.grad is not None
     assert output.values.grad is not None
     assert not output.logits.grad.any()
@@ -146,7 +146,7 @@ def test_steps_that_a_loss_chose_have_no_part_in_the_loss_nor_in_its_metrics() -
     for buffer in (minibatch.log_probs, minibatch.advantages, minibatch.returns):
         buffer[~own] = -2000.0  # the ratio there overflows
     masked = PPOLoss(PPOConfig()).run_train(unscaled_state(), minibatch, output)
-    masked.loss.backward()  # type: ignore[no-untyped-call]
+    masked.loss.backward()
     for tensor in (output.logits, output.values):
         assert tensor.grad is not None
         assert tensor.grad[own].any() and not tensor.grad[~own].any()

@@ -58,7 +58,7 @@ def test_a_run_with_priorities_visits_some_segments_twice_and_weighs_their_advan
     weights: list[float] = []
 
     class Watch(BaseLoss):
-        def run_train(self, state, minibatch, output):  # type: ignore[no-untyped-def]
+        def run_train(self, state, minibatch, output):
             seen.extend(minibatch.segments.tolist())
             plain = trainer.experience.minibatch(minibatch.segments).advantages
             weights.extend((minibatch.advantages / plain).mean(1).tolist())

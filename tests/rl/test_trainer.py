@@ -79,7 +79,7 @@ def test_a_truncated_episode_bootstraps_from_its_final_observation(tmp_path: Pat
         if len(env.final_index):
             finals.append((t, env.final_index.copy(), env.final_observation.copy()))
 
-    env.step = watched  # type: ignore[method-assign]
+    env.step = watched
     while not finals:
         trainer.rollout.run([], trainer.tracker, trainer.state)
     for t, rows, observations in finals:
@@ -94,7 +94,7 @@ def test_every_segment_is_used_once_an_epoch(tmp_path: Path) -> None:
     seen: list[int] = []
 
     class Watch(BaseLoss):
-        def run_train(self, state, minibatch, output):  # type: ignore[no-untyped-def]
+        def run_train(self, state, minibatch, output):
             seen.extend(minibatch.segments.tolist())
 
     trainer.losses["watch"] = Watch(trainer.losses["ppo"].config)
@@ -144,7 +144,7 @@ def test_an_epoch_goes_through_its_moments_in_order(tmp_path: Path) -> None:
 
 def test_a_failing_hook_does_not_stop_the_run_and_a_critical_one_does(tmp_path: Path) -> None:
     class Broken(TrainerHook):
-        def on_epoch_end(self, state):  # type: ignore[no-untyped-def]
+        def on_epoch_end(self, state):
             raise RuntimeError("broken")
 
     trainer = build_trainer(config(tmp_path), run="run")
@@ -168,8 +168,8 @@ def test_a_resumed_run_ends_with_the_bits_of_one_that_was_never_interrupted(tmp_
     first.begin()
     for _ in range(3):
         first.run_epoch()
-    first.hooks[-1].save(first.state)  # type: ignore[attr-defined]
-    first.hooks[-1].finish(first.state)  # type: ignore[attr-defined]
+    first.hooks[-1].save(first.state)
+    first.hooks[-1].finish(first.state)
     train(halved)
     ends = [TinyCheckpointManager("run", tmp_path / name) for name in ("whole", "halved")]
     left, right = (manager.load_agent(6).state_dict() for manager in ends)

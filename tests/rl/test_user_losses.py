@@ -89,14 +89,14 @@ def with_losses(folder: Path, total: int = 1024, **user: Any) -> Trainer:
 def test_a_users_loss_is_called_configured_and_taught(tmp_path: Path, module: str) -> None:
     trainer = with_losses(tmp_path, mine={"path": f"{module}.Pull", "config": {"coef": 0.25, "steps": 4}})
     loss = trainer.losses["user.mine"]
-    assert (loss.config.coef, loss.config.steps, loss.config.enabled) == (0.25, 4, True)  # type: ignore[attr-defined]
+    assert (loss.config.coef, loss.config.steps, loss.config.enabled) == (0.25, 4, True)
     before = loss.networks["head"].weight.clone()
     trainer.run_epoch()
     assert not torch.equal(before, loss.networks["head"].weight)
     assert trainer.state.loss_stats is not None
     assert trainer.state.loss_stats["mine/error"] > 0 and trainer.state.loss_stats["entropy"] > 0
     assert trainer.experience.extra["step_in_rollout"][5].eq(5).all()
-    context = loss.context  # type: ignore[attr-defined]
+    context = loss.context
     assert context.env is trainer.rollout.env and context.policy is trainer.policy
     assert (context.total_timesteps, context.seed) == (1024, 1)
 
@@ -174,7 +174,7 @@ def test_a_schedule_moves_a_number_of_a_users_loss(tmp_path: Path, module: str) 
     trainer.begin()
     seen = []
     for _ in range(4):
-        seen.append(trainer.losses["user.mine"].config.coef)  # type: ignore[attr-defined]
+        seen.append(trainer.losses["user.mine"].config.coef)
         trainer.run_epoch()
     assert seen == pytest.approx([0.5, 0.375, 0.25, 0.125])
 
@@ -236,7 +236,7 @@ def test_a_loss_goes_through_its_moments_in_order(tmp_path: Path, monkeypatch: p
     trainer.losses["recorder"] = Recorder(PPOConfig())
     env = trainer.rollout.env
     step = env.step
-    env.step = lambda actions: calls.append("the worlds move") or step(actions)  # type: ignore[method-assign,func-returns-value]
+    env.step = lambda actions: calls.append("the worlds move") or step(actions)
     trainer.run_epoch()
     assert calls == [
         "on_rollout_start",

@@ -47,7 +47,7 @@ def test_the_scale_of_rewards_does_not_change_what_the_policy_learns(tmp_path: P
     for factor in (1.0, 128.0):  # a power of two: rounding is the same
         trainer = build_trainer(small_config(tmp_path / str(factor), total=512 * 3), run="run")
         trainer.losses["louder"] = Louder(trainer.losses["ppo"].config)
-        trainer.losses["louder"].factor = factor  # type: ignore[attr-defined]
+        trainer.losses["louder"].factor = factor
         with torch.no_grad():
             trainer.policy.value_head.weight.zero_()  # the same first values, relative to returns
         trainer.train()

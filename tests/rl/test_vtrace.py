@@ -55,7 +55,7 @@ def test_a_further_pass_is_weighed_by_the_ratios_that_the_one_before_it_saw(
             seen[state.update_epoch][block * 16 : block * 16 + 16, agent] = row
         return result
 
-    experience.compute_advantages, loss.run_train = watched_compute, watched_train  # type: ignore[method-assign]
+    experience.compute_advantages, loss.run_train = watched_compute, watched_train
     for _ in range(2):
         used.clear()
         trainer.run_epoch()
@@ -69,6 +69,6 @@ def test_without_it_advantages_are_computed_once_an_epoch(tmp_path: Path) -> Non
     trainer = begun(tmp_path, 3)
     calls = []
     compute = trainer.experience.compute_advantages
-    trainer.experience.compute_advantages = lambda **s: calls.append(1) or compute(**s)  # type: ignore[method-assign]
+    trainer.experience.compute_advantages = lambda **s: calls.append(1) or compute(**s)
     trainer.run_epoch()
     assert calls == [1]

@@ -363,7 +363,7 @@ def _handler(service: WandbService) -> type[BaseHTTPRequestHandler]:
             body = self._body()
             if self.path == "/graphql":
                 query = json.loads(body)
-                operation = _OPERATION.search(query["query"])[1]  # type: ignore[index]
+                operation = _OPERATION.search(query["query"])[1]
                 data = service.answer(operation, query.get("variables") or {})
                 if data is None:
                     self._reply({"errors": [{"message": f"{operation} is refused"}]}, 400)

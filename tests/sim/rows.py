@@ -52,4 +52,4 @@ def simulation(
 
 def hearts(*per_episode: float, **kwargs: object) -> SimulationRows:
     """Return a simulation of one agent that held these hearts."""
-    return simulation([[[value, value, 0.0]] for value in per_episode], **kwargs)  # type: ignore[arg-type]
+    return simulation([[[value, value, 0.0]] for value in per_episode], **kwargs)

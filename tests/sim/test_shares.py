@@ -22,11 +22,11 @@ TEAMS = {
 SHARES = [0.01, 0.25, 1 / 3, 0.5, 0.7, 0.99]
 
 
-def teams_of(name: str) -> np.ndarray:  # type: ignore[type-arg]
+def teams_of(name: str) -> np.ndarray:
     return np.array(TEAMS[name], np.int32)
 
 
-def cycle(teams: np.ndarray, share: float, num_others: int, *, first: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def cycle(teams: np.ndarray, share: float, num_others: int, *, first: int = 0) -> np.ndarray:
     """The players of a whole cycle of episodes, [episodes, A]."""
     episodes = range(first, first + cycle_length(teams, share=share, num_others=num_others))
     return np.array([players_of(teams, share=share, num_others=num_others, episode=e) for e in episodes])

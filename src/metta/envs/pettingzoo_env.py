@@ -42,7 +42,7 @@ def parallel_env(config: WorldConfig | None = None, *, render_mode: str | None =
     return MettaParallelEnv(config, render_mode=render_mode)
 
 
-class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional dependency
+class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional dependency: where it is missing mypy knows no class
     """All agents of a world act at once; they are called `agent_0`, `agent_1`, ... and end together.
 
     Observations are tokens, `uint8 [num_tokens, 3]` (docs/world.md, section 5). An agent without an action, like one

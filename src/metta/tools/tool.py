@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -35,10 +36,10 @@ class Tool(Config):
     value_flags: ClassVar[dict[str, str]] = {}  # `--flag`, followed by a value -> its field; verbs without a recipe
     prints_json: ClassVar[bool] = False  # whether `run_tool(as_json=True)` is understood
 
+    @abstractmethod
     def run_tool(self, *, as_json: bool = False) -> int:
         """Do it; return the exit code: 0 when all is well.
 
         Results go to stdout (`as_json`: as one JSON object), messages to stderr. Raises MettaError for a mistake that
         the user can mend.
         """
-        raise NotImplementedError

@@ -261,7 +261,7 @@ def test_a_database_that_goes_away_loses_nothing_and_plays_nothing_twice(
             return claim
 
         def finish(self, claim: Claim, result: object) -> bool:
-            is_taken = super().finish(claim, result)  # type: ignore[arg-type]
+            is_taken = super().finish(claim, result)
             self._fail_now_and_then()
             return is_taken
 

@@ -234,7 +234,7 @@ def test_scatter_puts_things_everywhere_alike() -> None:
 
 def test_a_maze_has_exactly_one_way_between_two_cells() -> None:
     for algorithm in ("prim", "kruskal"):
-        codes = build_map(MazeMapConfig(width=31, height=21, algorithm=algorithm, agents=0), 5).codes  # type: ignore[arg-type]
+        codes = build_map(MazeMapConfig(width=31, height=21, algorithm=algorithm, agents=0), 5).codes
         cells = int((codes[1::2, 1::2] == 0).sum())
         passages = int((codes == 0).sum()) - cells
         assert cells == 15 * 10

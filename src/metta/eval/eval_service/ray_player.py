@@ -26,7 +26,7 @@ def connect(address: str) -> int:
         if host and port.isdigit():  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         ray.init(address=address, log_to_driver=False, namespace="metta-eval-service")
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's, not ours
+        resources: dict[str, float] = ray.cluster_resources()
         return int(resources.get("CPU", 0))
     except Exception as error:  # Ray raises many kinds, and the system OSError
         raise ServiceError(f"no Ray cluster at {address!r}: {str(error).strip().splitlines()[0]}") from error
