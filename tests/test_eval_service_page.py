@@ -61,10 +61,17 @@ def service(tmp_path: Path) -> Iterator[ServiceProcess]:
 
 @pytest.mark.slow
 def test_the_commands_ask_and_watch(service: ServiceProcess) -> None:
+    shown: list[str] = []
     for command in [line for line in COMMANDS if line.startswith("metta request-eval")]:
+        if "--cancel" in command:  # the page cannot know an id
+            command = command.replace("0123456789abcdef", json.loads(shown[-1])[0]["id"])
         done = service.request(*shlex.split(command)[2:])
         assert done.returncode == 0, done.stderr
-    assert "random:v0  arena/basic   hearts" in done.stdout
+        shown.append(done.stdout)
+    asked, waited, listed, listed_as_json, cancelled = shown
+    assert "would be asked" in asked and "random:v0  arena/basic   hearts" in waited
+    assert listed.count("2/2 done") == 2 and len(json.loads(listed_as_json)) == 2
+    assert "noop:v0" in cancelled and "done" in cancelled
     [question] = [line for line in COMMANDS if line.startswith("metta sql")]
     command = [sys.executable, "-m", "metta.cli", *shlex.split(question)[1:], "--json"]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=service.folder, timeout=120)

@@ -18,7 +18,7 @@ import pytest
 import metta
 import metta.tools
 from metta.cli.lookup import list_recipes, load_function
-from metta.cli.main import ALIASES, VERBS
+from metta.cli.verbs import ALIASES, VERBS
 from metta.tools import Tool
 
 ROOT = Path(__file__).resolve().parent.parent

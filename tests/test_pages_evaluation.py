@@ -86,18 +86,19 @@ def test_the_python_of_how_good_is_my_policy_runs(folder: Path, capsys: pytest.C
 
 
 def test_the_commands_of_compare_two_policies_run(folder: Path) -> None:
-    two, several, as_json, groups = commands("compare.md")
+    two, several, as_json, watch, groups = commands("compare.md")
     assert "second:1" in call(folder, two, "episodes=3")
     assert "scripted" in call(folder, several.replace("episodes=16", "episodes=3"))
     assert len(json.loads(call(folder, as_json, "episodes=3"))["verdicts"]) == 1
+    assert "difference" in call(folder, watch, "episodes=3")
     printed = call(folder, groups.replace("episodes=12", "episodes=3"))
     assert re.search(r"new_1,new_2 +all .* 12 +3 +2$", printed, re.MULTILINE)
 
 
 def test_every_column_of_the_tables_is_explained(folder: Path) -> None:
     printed = call(folder, "metta compare first second suite=arena", "episodes=2")
-    scores, comparisons, _ = printed.split("\n\n")
-    titles = {*re.split(r"  +", scores.splitlines()[0]), *re.split(r"  +", comparisons.splitlines()[0])}
+    *tables, _ = printed.split("\n\n")
+    titles = {title for table in tables for title in re.split(r"  +", table.splitlines()[0])}
     explained = set()
     for page in ("evaluation.md", "compare.md"):
         explained |= set(re.findall(r"^\| ([\w() %]+) \|", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE))

@@ -80,7 +80,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 
 
 def test_every_command_of_the_readme_is_a_verb() -> None:
-    from metta.cli.main import VERBS
+    from metta.cli.verbs import VERBS
 
     verbs = re.findall(r"^metta ([\w-]+)", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(verbs) > 5

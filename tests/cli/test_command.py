@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from metta.cli.main import ALIASES, VERBS, main
+import metta.cli
+from metta.cli.main import main
+from metta.cli.verbs import ALIASES, VERBS
 
 RECIPE = '''
 """A recipe of the user's own."""
@@ -112,6 +115,40 @@ def test_deep_settings_of_a_world_can_be_given(path: str, capsys: pytest.Capture
     assert found == float(path.partition("=")[2])
 
 
+def test_what_looks_like_a_path_or_a_run_names_the_nearest_of_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "agent_epoch_3.pt").touch()
+    (tmp_path / "train_dir" / "my_run").mkdir(parents=True)
+    for words, told in (
+        (
+            ["mock://noop", "runs/first/agent_epoch_4.pt"],
+            "runs/first has no agent_epoch_4.pt (did you mean agent_epoch_3.pt?)",
+        ),
+        (["mock://noop", "runs/frist/x.pt"], "runs has no frist (did you mean first?)"),
+        ([f"{tmp_path}/rusn/first/x.pt", "mock://noop"], f"{tmp_path} has no rusn (did you mean runs?)"),
+        (["mock://noop", "my_rum"], "nor a file or a run in train_dir (did you mean my_run?)"),
+        (["runs/frist/x.pt,my_rum", "mock://noop"], "there is no file or folder runs/frist/x.pt"),
+    ):
+        assert main(["compare", *words]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_the_modules_of_the_door_do_not_import_each_other_in_circles() -> None:
+    folder = Path(metta.cli.__file__).parent
+    imports = {
+        path.stem: set(re.findall(r"metta\.cli\.(\w+)|from metta\.cli import (\w+)", path.read_text(encoding="utf-8")))
+        for path in folder.glob("*.py")
+    }
+    left = {name: {a or b for a, b in found} & set(imports) for name, found in imports.items()}
+    while free := [name for name, needed in left.items() if not needed & set(left)]:
+        for name in free:
+            del left[name]
+    assert not left
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -134,6 +171,8 @@ def test_deep_settings_of_a_world_can_be_given(path: str, capsys: pytest.Capture
         (["train", "--json"], "prints no JSON"),
         (["train", "arena", "navigation"], "unexpected 'navigation'"),
         (["replay", "nothing"], "nor a file or a run"),
+        (["evaluate", "gb/nothere.pt"], "there is no file or folder gb/nothere.pt: this folder has no gb"),
+        (["replay", "x.json.z"], "there is no file or folder x.json.z"),
         (["evaluate"], "say which policy"),
         (["list", "recipe"], "did you mean recipes"),
     ],

@@ -14,7 +14,7 @@ from tests.sim.rows import hearts, simulation
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import RunError, StatsError
-from metta.eval import AnalysisConfig, EvalStatsDB, analyze_run, world_suite, yardsticks
+from metta.eval import AnalysisConfig, EvalStatsDB, Suite, analyze_run, world_suite, yardsticks
 from metta.eval.analysis import (
     PolicyVersion,
     format_table,
@@ -26,7 +26,7 @@ from metta.eval.analysis import (
 from metta.eval.learning_curve import read_training
 from metta.grid import WorldConfig
 from metta.grid.worlds import easy_arena
-from metta.sim import SimulationRows, SimulationStatsDB
+from metta.sim import SimulationConfig, SimulationRows, SimulationStatsDB
 
 RUN = PolicyVersion("run", 1)
 
@@ -117,6 +117,11 @@ def test_a_table_is_aligned_numbers_to_the_right() -> None:
     assert text.splitlines() == ["name  mean  what", "----  ----  ----", "a      1.5  x", "long  22.5  yz"]
 
 
+def test_wide_letters_take_two_columns_of_a_table() -> None:
+    text = format_table([["雪だるま", "x"], ["läufer", "y"]], header=["name", "what"])
+    assert text.splitlines() == ["name      what", "--------  ----", "雪だるま  x", "läufer    y"]
+
+
 def test_the_training_curve_is_read_up_to_a_line_that_was_cut_off(tmp_path: Path) -> None:
     lines = [
         json.dumps({"metric/epoch": e, "metric/agent_step": e * 100, "metric/total_time": e * 60.0}) for e in (1, 2)
@@ -128,6 +133,14 @@ def test_the_training_curve_is_read_up_to_a_line_that_was_cut_off(tmp_path: Path
     assert training.at_epoch(2) == (200.0, 2.0) and training.at_epoch(3) is None
     assert [tuple(point)[:2] for point in training.binned()] == [(200.0, 2.0)]
     assert read_training(tmp_path / "nothing", metric="overview/hearts").binned() == []
+
+
+@pytest.mark.parametrize("line", ['{"metric/epoch": 2', "[]", "{}", '{"metric/epoch": 1, "metric/total_time": "x"}'])
+def test_a_damaged_line_of_the_training_curve_is_named(tmp_path: Path, line: str) -> None:
+    good = json.dumps({"metric/epoch": 1, "metric/agent_step": 100, "metric/total_time": 60.0})
+    (tmp_path / "metrics.jsonl").write_text(f"{good}\n{line}\n{good}\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2 is no epoch of a run"):
+        read_training(tmp_path, metric="overview/hearts")
 
 
 def test_binning_keeps_every_epoch(tmp_path: Path) -> None:
@@ -193,6 +206,25 @@ def test_a_run_is_analysed_with_one_call(run_dir: Path, monkeypatch: pytest.Monk
         assert len(text.splitlines()) >= 3
 
 
+def test_the_games_that_differ_most_are_linked_from_the_page(run_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / run_dir.name
+    shutil.copytree(run_dir, run)
+    suite = world_suite(small_world(), name="tiny/world", episodes=3)
+    suite.simulations[0].score_metric = "action.move.success"
+    report = analyze_run(run, suite=suite)
+    assert {pair.other for pair in report.pairs} <= {"scripted", "random"} and len(report.pairs) >= 3
+    assert any(pair.other_replay is None for pair in report.pairs) and "watch=3" in report.path.read_text()
+    report = analyze_run(run, suite=suite, watch=3)
+    page = report.path.read_text()
+    assert "watch=3" not in page
+    for pair in report.pairs:
+        assert pair.policy == "my_run:2"
+        for url, score in ((pair.replay, pair.score), (pair.other_replay, pair.other_score)):
+            assert url is not None and Path(url).is_file()
+            assert f'<a href="../replays/{Path(url).name}">{score:.2f}</a>' in page
+            assert f"metta replay {url}" in report.pair_table()
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_what_has_been_evaluated_is_not_played_again(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = analyze_run(run_dir, episodes=3)
@@ -242,6 +274,26 @@ def test_a_policy_that_does_not_load_fails_alone(run_dir: Path, tmp_path: Path) 
     assert "my_run:9" in report.score_table() and "could not play: run" in report.path.read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_another_network_of_the_same_name_and_epoch_is_not_taken_for_the_run(run_dir: Path, tmp_path: Path) -> None:
+    other = tmp_path / run_dir.name / "checkpoints" / "agent_epoch_2.pt"
+    other.parent.mkdir(parents=True)
+    env = VecEnv(FixedTasks([Task(small_world(), 1)]), num_worlds=1)
+    save_policy(
+        other,
+        make_policy("fast", env.space, seed=9, action_names=env.action_names),
+        run="my_run",
+        epoch=2,
+        agent_step=1,
+    )
+    first = analyze_run(run_dir, episodes=3).scores[0]
+    config = AnalysisConfig(policies=[str(other), "my_run:2"], output=str(tmp_path))
+    report = analyze_run(run_dir, episodes=3, config=config)
+    assert [str(score.policy) for score in report.scores] == ["my_run:2", "scripted", "random"]
+    assert "is called my_run:2, as" in report.failures[str(other)]
+    np.testing.assert_array_equal(report.scores[0].episodes, first.episodes)
+
+
 def test_links_open_after_the_runs_folder_was_moved_as_a_whole(run_dir: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / run_dir.name
     analyze_run(run_dir, episodes=3)
@@ -271,6 +323,19 @@ def test_only_the_episodes_that_are_asked_for_are_in_the_tables(run_dir: Path) -
     report = analyze_run(run_dir, episodes=2, config=AnalysisConfig(metrics=["hearts"]))
     assert [row.episodes for row in report.rows] == [2] and report.rows[0].agents == 12
     assert report.scores[0].summary.episodes == report.scores[0].summary.seeds == 2
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_wasted_is_counted_over_all_simulations(run_dir: Path, tmp_path: Path) -> None:
+    longer = small_world()
+    longer.max_steps = 40
+    worlds = {"tiny/one": small_world(), "tiny/two": longer}
+    simulations = [SimulationConfig(name=name, world=world, num_episodes=2) for name, world in worlds.items()]
+    suite = Suite(name="tiny", simulations=simulations)
+    report = analyze_run(run_dir, suite=suite, config=AnalysisConfig(output=str(tmp_path)))
+    with EvalStatsDB.from_uri(run_dir / "stats" / "stats.duckdb") as database:
+        both = wasted_actions(database, PolicyVersion("my_run", 2), filter={"sim_name": list(worlds)})
+    assert report.wasted[PolicyVersion("my_run", 2)] == both
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -11,11 +11,12 @@ import pytest
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import ConfigError
-from metta.eval import EvalStatsDB, Suite
+from metta.eval import EvalStatsDB, PolicyEvaluator, Suite
 from metta.eval.cross_play.partners import with_partners
 from metta.eval.cross_play.play import CrossPlay, CrossPlayResults
 from metta.eval.cross_play.scores import CrossScores
 from metta.eval.statistics import mean_interval
+from metta.eval.suites import shared_suite
 from metta.grid import WorldConfig
 from metta.grid.maps.config import AsciiMapConfig
 from metta.grid.worlds import navigation_on
@@ -74,7 +75,7 @@ def slowly(folder: Path, simulation: str, focal: str, partner: str) -> tuple[lis
         simulations, episodes, players, metrics = (
             database.table(name) for name in ("simulations", "episodes", "agent_policies", "agent_metrics")
         )
-    names = simulations.name.str.contains(f"^{simulation}/with/{partner}:")
+    names = simulations.name.str.contains(f"^{simulation}/against-{partner}\\b")
     names = simulations.name == simulation if focal == partner else names
     (played,) = simulations[names & (simulations.policy_key == focal)].id
     found: tuple[list[float], list[float]] = ([], [])
@@ -122,17 +123,38 @@ def test_who_did_better_counts_both_games_of_a_seed(played: tuple[Path, CrossPla
     assert len(np.unique(outcomes[~np.isnan(outcomes)])) >= 3
 
 
+def scores_of(focal: np.ndarray, partner: np.ndarray) -> CrossScores:
+    return CrossScores(simulation="a/b", metric="reward", focal=focal, partner=partner, focal_agents=1, agents=2)
+
+
 def test_scores_that_differ_by_rounding_are_a_tie() -> None:
     focal = np.array([[[0.0, 0.1 * 3], [0.3, 0.0]]])
     partner = np.array([[[0.0, 0.3], [0.1 * 3, 0.0]]])
-    scores = CrossScores(simulation="a/b", metric="reward", focal=focal, partner=partner)
-    assert focal[0, 0, 1] != partner[0, 0, 1] and scores.outcomes()[0, 0, 1] == 0.5
+    assert focal[0, 0, 1] != partner[0, 0, 1] and scores_of(focal, partner).outcomes()[0, 0, 1] == 0.5
+
+
+def test_the_same_rewards_in_another_order_are_a_tie_and_one_more_is_none() -> None:
+    generator = np.random.default_rng(0)
+    differ = 0
+    for _ in range(50):
+        rewards = generator.choice([0.01, 0.1, 1.0, -0.1], size=1000).astype(np.float32)
+        x, y, more = (
+            float(np.cumsum(order, dtype=np.float32)[-1])
+            for order in (rewards, generator.permutation(rewards), np.append(rewards, np.float32(0.01)))
+        )
+        for other, outcome in ((y, 0.5), (more, 0.0)):
+            focal, partner = np.array([[[0.0, x], [other, 0.0]]]), np.array([[[0.0, other], [x, 0.0]]])
+            assert scores_of(focal, partner).outcomes()[0, 0, 1] == outcome
+        differ += x != y
+    assert differ > 25
+    cancelled = np.array([[[0.0, 1e-8], [0.0, 0.0]]])
+    assert scores_of(cancelled, np.zeros((1, 2, 2))).outcomes()[0, 0, 1] == 0.5
 
 
 def test_with_only_one_of_the_two_games_that_one_counts() -> None:
     focal, partner = np.full((2, 1, 2, 2), np.nan)
     focal[0, 0, 1], partner[0, 0, 1] = 2.0, 1.0
-    outcomes = CrossScores(simulation="a/b", metric="reward", focal=focal, partner=partner).outcomes()
+    outcomes = scores_of(focal, partner).outcomes()
     assert outcomes[0, 0, 1] == 1.0 and outcomes[0, 1, 0] == 0.0
 
 
@@ -143,7 +165,7 @@ def places(folder: Path, focal: str, partner: str) -> pd.Series:
             """SELECT e.seed, p.agent_id, p.policy_key = s.policy_key AS is_focal FROM agent_policies p
                JOIN episodes e ON e.id = p.episode_id JOIN simulations s ON s.id = e.simulation_id
                WHERE s.policy_key = ? AND s.name LIKE ?""",
-            [focal, f"%/with/{partner}:%"],
+            [focal, f"%/against-{partner}%"],
         )
     return rows.set_index(["seed", "agent_id"]).is_focal.sort_index()
 
@@ -161,8 +183,9 @@ def test_at_one_half_both_games_of_a_seed_have_all_places_swapped(tmp_path: Path
 
 @pytest.mark.parametrize(("share", "agents"), [(0.3, 2), (0.7, 5)])
 def test_the_focal_policy_plays_its_share(tmp_path: Path, share: float, agents: int) -> None:
-    cross_play(tmp_path, suite(episodes=1), share=share).play([RANDOM, NOOP])
+    results = cross_play(tmp_path, suite(episodes=1), share=share).play([RANDOM, NOOP])
     assert places(tmp_path, "random", "noop").sum() == places(tmp_path, "noop", "random").sum() == agents
+    assert (results.scores[0].focal_agents, results.scores[0].agents) == (agents, 7)
 
 
 @pytest.fixture
@@ -223,7 +246,7 @@ def test_a_gap_is_taken_seed_by_seed_and_seeds_without_every_partner_are_left_ou
     focal[:, 0, 0] = [10, 20, 30]
     focal[:, 0, 1] = [9, 19, np.nan]
     focal[:, 0, 2] = np.nan  # never played
-    found = with_partners([CrossScores(simulation="a/b", metric="reward", focal=focal, partner=focal)], 0)
+    found = with_partners([scores_of(focal, focal)], 0)
     assert found.itself is not None and found.itself.value == 20
     assert found.gap_held_out == (1.0, 1.0, 1.0)
     assert found.held_out is not None and found.held_out.value == 14
@@ -284,10 +307,29 @@ def test_mistakes_are_told_before_anything_is_played(tmp_path: Path, plays: list
     assert plays == []
 
 
+def test_one_network_under_two_names_is_refused(tmp_path: Path, plays: list[str]) -> None:
+    network(tmp_path, "mine"), network(tmp_path, "same"), network(tmp_path, "other", seed=2)
+    for policies, held_out in ((["mine", "other"], ["same"]), (["mine", "same"], []), (["other"], ["mine", "same"])):
+        with pytest.raises(ConfigError, match="mine:3 and same:3 are one network"):
+            cross_play(tmp_path).play(policies, held_out=held_out)
+    assert plays == []
+
+
+def test_what_evaluate_played_against_a_partner_is_not_played_again(tmp_path: Path, plays: list[str]) -> None:
+    """One name and one address for one game, whichever command asks for it."""
+    network(tmp_path, "mine")
+    games = cross_play(tmp_path, suite(episodes=1))
+    shared = shared_suite(games.suite, ["mine"], data_dir=str(tmp_path))
+    PolicyEvaluator(shared, stats_uri=games.stats_uri, data_dir=str(tmp_path)).evaluate(RANDOM)
+    assert plays == ["tiny/0/against-mine:3"]
+    games.play([RANDOM], held_out=["mine"])
+    assert plays == ["tiny/0/against-mine:3", "tiny/0"]
+
+
 def test_names_that_a_simulation_may_not_have_stay_different(tmp_path: Path) -> None:
     paths = []
-    for name in ("a b", "a-b"):
-        network(tmp_path, "x" + name[1])
+    for seed, name in enumerate(("a b", "a-b")):
+        network(tmp_path, "x" + name[1], seed=seed)
         source = tmp_path / ("x" + name[1]) / "checkpoints" / "agent_epoch_3.pt"
         paths.append(str(source.rename(tmp_path / f"{name}.pt")))
     results = cross_play(tmp_path, suite(episodes=1)).play([RANDOM], held_out=paths)

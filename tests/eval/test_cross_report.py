@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from metta.errors import ConfigError
-from metta.eval import Suite
+from metta.eval import world_suite
 from metta.eval.analysis import PolicyVersion
 from metta.eval.cross_play.play import CrossPlayResults
 from metta.eval.cross_play.report import CrossReport, make_report
 from metta.eval.cross_play.scores import CrossScores
 from metta.eval.pages.cross_page import save
+from metta.grid.worlds import arena
 
 NONE = float("nan")
 
 
 def report(
-    margins: list[list[float]], *, seeds: int = 20, held_out: int = 0, anchor: str | None = None, noise: float = 0.0
+    margins: list[list[float]],
+    *,
+    seeds: int = 20,
+    held_out: int = 0,
+    anchor: str | None = None,
+    noise: float = 0.0,
+    metrics: Sequence[str] = ("hearts",),
 ) -> CrossReport:
     """Policies a, b, c ... of which the row scores `margins` more than the column; NaN: never met."""
     number = len(margins)
@@ -27,13 +35,23 @@ def report(
     focal = 5 + np.tile(wide, (seeds, 1, 1)) + noise * np.random.default_rng(0).normal(size=(seeds, *wide.shape))
     partner = np.where(np.isnan(wide), NONE, 5.0) + np.zeros_like(focal)
     results = CrossPlayResults(
-        suite=Suite(name="tiny", simulations=[]),
+        suite=world_suite(arena(num_agents=2), name="tiny/x"),
         share=0.5,
         policies=[PolicyVersion("abcdefgh"[k], 0) for k in range(number)],
         addresses=[f"runs/{'abcdefgh'[k]}" for k in range(number)],
         held_out=[PolicyVersion("<x>", 7)] * held_out,
         failures={},
-        scores=[CrossScores(simulation="tiny/x", metric="hearts", focal=focal, partner=partner)],
+        scores=[
+            CrossScores(
+                simulation=f"tiny/{'xyz'[k]}",
+                metric=metric,
+                focal=focal + k,
+                partner=partner,
+                focal_agents=1,
+                agents=24,
+            )
+            for k, metric in enumerate(metrics)
+        ],
     )
     return make_report(results, anchor=anchor)
 
@@ -59,7 +77,8 @@ def test_without_a_cycle_the_best_stands_first_and_unknown_distances_are_told() 
     found = report([[0, -1, 0], [1, 0, 1], [0, -1, 0]])
     assert [found.names[row] for row in found.order] == ["b", "a", "c"]
     assert found.notes() == [
-        "No cycle was found. 2 of 3 pairs are decided: one of the two wins more than half of the games, at 95 %.",
+        "No cycle was found. 2 of 3 pairs are decided: one of the two wins more than half of the games, "
+        "at 95 % for all of them together.",
         "No game of b was lost or tied against a, c: "
         "the games do not say how far apart their ratings are, only that it is far.",
     ]
@@ -68,12 +87,31 @@ def test_without_a_cycle_the_best_stands_first_and_unknown_distances_are_told() 
 def test_few_seeds_and_groups_that_never_met_are_told() -> None:
     apart = [[0, 0, NONE], [0, 0, NONE], [NONE, NONE, 0]]
     notes = report(apart, seeds=5).notes()
-    assert "Pairs that met on fewer than 6 seeds are never decided: give more episodes." in notes
+    assert "On fewer than 6 seeds a pair that meets cannot be decided: give more episodes." in notes
     assert "Ratings compare within a group alone, for these never met: a, b; c." in notes
     assert len(report(apart, seeds=6).notes()) == len(notes) - 1
     assert "-" in report(apart).text().splitlines()[3].split()
     ratings = report(apart).rating_table(report(apart).ratings).splitlines()
     assert [line.split()[:2] for line in ratings[3:]] == [["a", "+0"], ["b", "+0"], ["c", "-"]]
+
+
+def test_more_policies_need_more_seeds_to_be_told_apart() -> None:
+    margins = [[0 if i == j else i - j for j in range(8)] for i in range(8)]
+    few, enough = report(margins, seeds=10), report(margins, seeds=11)
+    assert "On fewer than 11 seeds 28 pairs that meet cannot be decided: give more episodes." in few.notes()
+    assert few.notes()[0].startswith("No cycle was found. 0 of 28 pairs are decided")
+    assert enough.notes()[0].endswith(
+        "28 of 28 pairs are decided: one of the two wins more than half of the games, at 95 % for all of them together."
+    )
+
+
+def test_hearts_and_rewards_are_not_averaged_with_each_other() -> None:
+    one, two = report([[0, 1], [-1, 0]]), report([[0, 1], [-1, 0]], metrics=("hearts", "reward", "hearts"))
+    assert one.partners["hearts"][0].itself.value == 5 and "over all simulations" in one.text()
+    assert (two.partners["hearts"][0].itself.value, two.partners["reward"][0].itself.value) == (6, 6)
+    assert two.partners["hearts"][0].each_other.value == 7
+    assert "reward of each policy by its partners, over the simulations scored by reward" in two.text()
+    assert "plays 1 of 24 agents beside the column's" in two.text()
 
 
 def test_the_anchor_is_found_by_name_or_address_and_a_wrong_one_is_a_mistake() -> None:

@@ -39,7 +39,7 @@ def test_episodes_that_never_finished_do_not_count(opened) -> None:
 
 def test_pairs_that_recorded_nothing_do_not_count(opened) -> None:
     database = opened(hearts(2, 2))
-    database._writing().execute("INSERT INTO agent_policies SELECT id, 99, 'run', 1 FROM episodes")
+    database._writing().execute("INSERT INTO agent_policies SELECT id, 99, 'run', 1, 0 FROM episodes")
     assert database.sample_count("run", 1) == 2
     assert database.get_average_metric_by_filter("hearts", "run", 1) == 2.0
 
@@ -84,7 +84,52 @@ def test_every_agent_counts(opened) -> None:
 def test_agents_of_others_do_not_count(opened) -> None:
     database = opened(simulation([[[0, 1, 0], [0, 9, 0]]], npc=("npc", 0)))
     assert database.get_average_metric_by_filter("hearts", "run", 1) == 1.0
-    assert database.get_average_metric_by_filter("hearts", "npc", 0) == 9.0
+    assert database.get_average_metric_by_filter("hearts", "npc", 0) is None  # it was asked to play nothing
+    assert database.get_average_metric_by_filter("hearts", "npc", 0, {"player": 1}) == 9.0
+
+
+def test_a_policy_that_is_its_own_opponent_is_judged_by_its_own_part_alone(opened) -> None:
+    shared = simulation([[[0, 1, 0], [0, 9, 0], [0, 3, 0], [0, 5, 0]]] * 2, npc=("run", 1))
+    database = opened(shared)
+    assert database.get_average_metric_by_filter("hearts", "run", 1) == 2.0
+    assert database.get_sum_metric_by_filter("hearts", "run", 1, "agent_id < 2") == 2.0
+    assert database.get_average_metric_by_filter("hearts", "run", 1, {"player": 1}) == 7.0
+    assert database.get_average_metric_by_filter("hearts", "run", 1, {"player": range(2)}) == 4.5
+    assert database.sample_count("run", 1) == 4
+    assert database.simulation_scores("run", 1, "hearts") == {"arena/basic": 2.0}
+    assert database.episode_values("hearts", "run", 1)[["value", "agents"]].to_numpy().tolist() == [[2.0, 2]] * 2
+    assert database.episode_metrics(["hearts"], "run", 1)["hearts"].tolist() == [2.0, 2.0]
+
+
+def test_several_values_of_a_filter_may_be_anything_that_lists_them(opened) -> None:
+    database = opened(hearts(1, 2, 4, seeds=[1, 2, 3], attributes={"tag": "7"}))
+    for seeds in ([1, 2], (1, 2), {1, 2}, range(1, 3), np.array([1, 2]), np.array([[1], [2]]), pd.Series([1, 2])):
+        assert database.get_average_metric_by_filter("hearts", "run", 1, {"seed": seeds}) == 1.5
+    for seed in (2, np.int64(2), np.array(2), iter([2])):
+        assert database.get_average_metric_by_filter("hearts", "run", 1, {"seed": seed}) == 2.0
+    assert database.sample_count("run", 1, {"tag": np.arange(7, 9)}) == 3
+    for wrong in (None, [None], [[1], [2]], {"a": None}, "no number"):
+        with pytest.raises(StatsError, match=r"seed|no number"):
+            database.sample_count("run", 1, {"seed": wrong})
+
+
+def test_one_name_in_two_worlds_has_no_score_until_one_is_chosen(opened, tmp_path: Path) -> None:
+    with opened(hearts(1, 1, env="w0"), hearts(2, name="nav/maze")) as ours:
+        with SimulationStatsDB() as theirs:
+            theirs.add(hearts(5, env="w1"))
+            ours.merge_in(theirs)
+        for ask in (ours.episode_values, ours.summary):
+            with pytest.raises(
+                StatsError, match="arena/basic was played in 2 worlds: filter by sim_env, one of w0, w1"
+            ):
+                ask("hearts", "run", 1)
+        for ask in (ours.simulation_scores, ours.get_scores, ours.score_metrics):
+            with pytest.raises(StatsError, match="2 worlds"):
+                ask("run", 1)
+        assert len(ours.episode_values("hearts", "run", 1, {"sim_env": "w0"})) == 3
+        assert ours.simulation_scores("run2", 1) == {}
+        one = {"sim_name": "arena/basic", "sim_env": "w1"}
+        assert ours.get_average_metric_by_filter("hearts", "run", 1, one) == 5.0
 
 
 def test_averages_equal_those_of_a_plain_loop(opened) -> None:

@@ -204,8 +204,26 @@ def test_an_opponent_plays_its_share(tmp_path: Path) -> None:
     )
     PolicyEvaluator([half], stats_uri=str(tmp_path / "s.duckdb")).evaluate("mock://random", "run", 1)
     with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
-        assert database.sample_count("run", 1) == database.sample_count("noop", 0) == 6
-        assert database.get_average_metric_by_filter("action.noop.success", "noop", 0) == 25.0
+        assert database.sample_count("run", 1) == database.sample_count("noop", 0, {"player": 1}) == 6
+        assert database.get_average_metric_by_filter("action.noop.success", "noop", 0, {"player": 1}) == 25.0
+
+
+def test_among_its_own_copies_the_score_is_that_of_its_own_part(tmp_path: Path) -> None:
+    half = SimulationConfig(
+        name="tiny/half",
+        world=world(max_steps=300),
+        num_episodes=4,
+        policy_agents_pct=0.5,
+        npc_policy_uri="mock://scripted",
+    )
+    results = PolicyEvaluator([half], stats_uri=str(tmp_path / "s.duckdb")).evaluate("mock://scripted")
+    with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        own, other = (
+            database.get_average_metric_by_filter("hearts", "scripted", 0, {"player": player}) for player in (0, 1)
+        )
+        assert database.sample_count("scripted", 0) == 12
+        assert database.simulation_scores("scripted", 0, "hearts") == {"tiny/half": own}
+        assert results.simulations["tiny/half"].mean.value == pytest.approx(own) and own != other
 
 
 def test_several_opponents_share_what_is_left_and_each_counts_as_itself(tmp_path: Path) -> None:
@@ -218,8 +236,12 @@ def test_several_opponents_share_what_is_left_and_each_counts_as_itself(tmp_path
     )
     PolicyEvaluator([thirds], stats_uri=str(tmp_path / "s.duckdb")).evaluate("mock://random", "run", 1)
     with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
-        assert [database.sample_count(*who) for who in (("run", 1), ("noop", 0), ("scripted", 0))] == [12, 12, 12]
-        assert database.get_average_metric_by_filter("action.noop.success", "noop", 0) == 25.0
+        counts = [
+            database.sample_count(*who, {"player": player})
+            for player, who in enumerate((("run", 1), ("noop", 0), ("scripted", 0)))
+        ]
+        assert counts == [12, 12, 12]
+        assert database.get_average_metric_by_filter("action.noop.success", "noop", 0, {"player": 1}) == 25.0
 
 
 def test_suites_may_be_given_by_name_and_mistakes_are_found_at_once() -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.sim.rows import hearts, simulation
@@ -185,11 +186,58 @@ def test_a_mistake_is_one_line_with_the_nearest_name(database: EvalStatsDB) -> N
 def test_a_filter_in_sql_is_held_to_the_same_rules(database: EvalStatsDB) -> None:
     for condition, told in (
         ("sim_nam = 'x'", "sim_nam"),
-        ("true); DROP TABLE episodes; --", "statements were given|syntax error"),
+        ("true); DROP TABLE episodes; --", "is not one condition"),
         ("seed IN (SELECT size FROM read_text('/etc/hostname'))", "refused"),
     ):
         with pytest.raises(StatsError, match=told):
             database.get_average_metric_by_filter("hearts", "run", 1, condition)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        *("seed > 0) OR (true", "seed > 0)) OR ((true", "true) UNION SELECT 1 --", "seed > 0; SELECT 1", "seed > 0;"),
+        *("(seed > 0", "seed > 0 /*", "'a", "", " ", "-- nothing", "SELECT true", "FROM episodes", "1 FROM episodes"),
+        *("seed > 0, true", "seed > 0 AS x", "*", "seed > 0 ORDER BY 1", "seed > 0 UNION SELECT true", "DISTINCT true"),
+        *("seed", "1", "NULL", "'text'", "seed > ?", "count(*) > 0"),
+    ],
+)
+def test_a_filter_is_one_condition_and_cannot_leave_its_parentheses(condition: str, database: EvalStatsDB) -> None:
+    for policy in (("run", 1), ("nobody", 1)):
+        with pytest.raises(StatsError) as error:
+            database.get_average_metric_by_filter("hearts", *policy, condition)
+        assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "seed = 100",
+        "(seed = 100)",
+        "seed = 100 -- ) OR (true",
+        "seed = 100 /* ) OR (true */",
+        "sim_name <> ')' AND seed < 101",
+    ],
+)
+def test_what_is_one_condition_is_one_whatever_it_holds(condition: str, database: EvalStatsDB) -> None:
+    assert database.get_average_metric_by_filter("hearts", "run", 1, condition) == 1.0
+    assert database.get_average_metric_by_filter("hearts", "nobody", 1, condition) is None
+
+
+def test_sums_of_integers_are_integers(database: EvalStatsDB) -> None:
+    sql = "SELECT sum(range) AS n, sum(range) AS n, sum(range) AS n, 'x' AS t, {} AS h FROM range(3000000)"
+    for answer in (database.query(sql.format(1)), database.query_first(sql.format(1), rows=3).rows):
+        assert list(answer.columns) == ["n", "n_1", "n_2", "t", "h"] and answer["n"].dtype == np.int64
+        assert answer["n"].item() == answer["n_2"].item() == 4499998500000
+    sometimes = (
+        "SELECT sum(range) FILTER (range > 1) AS n, TIMESTAMP '2026-01-01' AS d FROM range(4) GROUP BY range % 2, range"
+    )
+    assert database.query(f"{sometimes} ORDER BY range")["n"].tolist() == [pd.NA, pd.NA, 2, 3]
+    assert database.query("SELECT sum(9223372036854775807) AS n FROM range(2)")["n"].item() == "18446744073709551614"
+    assert database.query(f"FROM ({sometimes}) WHERE n > 5").empty
+    many = "SELECT sum(range) AS n FROM range(100) GROUP BY range ORDER BY 1"
+    first, total = database.query_first(many, rows=4)
+    assert first["n"].tolist() == [0, 1, 2, 3] and total == 100
 
 
 @pytest.mark.parametrize("way", ["query", "query_first"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metta.eval import run_groups, statistics
+from metta.eval import resampling
 from metta.eval.run_groups import compare_groups, group_mean, run_scores, summarize_group
 from metta.eval.statistics import interquartile_mean, mean_interval
 
@@ -40,7 +40,7 @@ def test_the_interval_is_that_of_a_plain_loop_over_drawn_runs_and_drawn_episodes
 
 def test_simulations_on_the_same_seeds_are_drawn_together() -> None:
     scores = played(5, 30, seed=5)
-    once, twice = group_mean([scores]), group_mean([scores, scores], blocks=[0, 0])
+    once, twice = group_mean([scores]), group_mean([scores, scores], seeds=[range(30)] * 2)
     assert twice == pytest.approx(once)
 
 
@@ -48,8 +48,7 @@ def test_simulations_on_the_same_seeds_are_drawn_together() -> None:
 def test_the_interval_holds_the_recipes_mean_where_that_of_pooled_episodes_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (run_groups, statistics):
-        monkeypatch.setattr(module, "RESAMPLES", 400)
+    monkeypatch.setattr(resampling, "RESAMPLES", 400)
     held = np.zeros(2)
     for trial in range(300):
         scores = played(10, 32, seed=trial)
@@ -78,6 +77,12 @@ def test_the_same_group_on_both_sides_differs_by_nothing() -> None:
     scores = played(4, 20, seed=10)
     found = compare_groups([scores], [scores])
     assert found.difference.value == 0.0 and found.probability_of_improvement.value == 0.5 and found.p_value == 1.0
+
+
+def test_runs_that_differ_by_rounding_alone_are_equal() -> None:
+    found = compare_groups([np.full((4, 20), 0.1 + 0.2)], [np.full((4, 20), 0.3)])
+    assert found.probability_of_improvement == (0.5, 0.5, 0.5) and found.share_of_wins == 0.5
+    assert found.p_value == 1.0 and found.needed is None and found.difference == (0.0, 0.0, 0.0)
 
 
 def test_groups_that_played_other_episodes_are_refused() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from tests.sim.rows import hearts
 
+from metta.errors import StatsError
+from metta.eval import EvalStatsDB
 from metta.eval.analysis import PolicyVersion
-from metta.eval.scores import OVERALL, Player, compare_all, compare_players, join_players
+from metta.eval.scores import OVERALL, Player, compare_all, compare_players, join_players, policy_score, read_player
+from metta.eval.statistics import Comparison, Interval
 from metta.eval.verdict import format_comparisons, verdict
+from metta.grid.cache import source_hash
 from metta.grid.worlds import easy_arena
-from metta.sim import SimulationConfig
+from metta.sim import SimulationConfig, SimulationStatsDB, evaluation_seeds
 
 
 def player(name: str, **simulations: dict[int, float]) -> Player:
@@ -48,6 +55,29 @@ def test_episodes_of_two_simulations_on_the_same_maps_count_their_seeds_once() -
     summary = one.summary(["a", "b"])
     assert (summary.episodes, summary.seeds) == (40, 20)
     assert summary.mean[1:] == pytest.approx(one.summary(["a"]).mean[1:])
+
+
+def test_seeds_are_drawn_together_also_where_an_episode_is_missing() -> None:
+    whole = scores(1.0, seeds=40)
+    lacking = {seed: value for seed, value in whole.items() if seed != 107}
+    one, other = player("one", a=whole, b=lacking), player("other", a=scores(1.2, seeds=40, noise=1))
+    other = player("other", a=other.episodes["a"]["other"].to_dict(), b=other.episodes["a"]["other"].to_dict())
+    found, alone = (other_than(one, other, names) for names in (["a", "b"], ["a"]))
+    assert width(one.summary(["a", "b"]).mean) == pytest.approx(width(one.summary(["a"]).mean), rel=0.1)
+    assert width(one.summary(["a", "b"]).iqm) == pytest.approx(width(one.summary(["a"]).iqm), rel=0.25)
+    assert width(found.difference) == pytest.approx(width(alone.difference), rel=0.1)
+    assert found.p_value == pytest.approx(alone.p_value, rel=0.5) and found.pairs == 79
+    assert found.needed == pytest.approx(alone.needed, rel=0.3)
+
+
+def other_than(one: Player, other: Player, names: list[str]) -> Comparison:
+    found = compare_players(other, one, names)
+    assert found is not None
+    return found
+
+
+def width(interval: Interval) -> float:
+    return interval.high - interval.low
 
 
 def test_every_policy_has_a_line_a_simulation_and_one_of_all_with_corrected_p_values() -> None:
@@ -102,6 +132,29 @@ def test_the_verdict_on_three_runs_each_asks_for_a_fourth() -> None:
     text = verdict(line, metric="hearts")
     assert "could be shown" in text and "About 4 runs of each recipe would be needed" in text and "(here: 3)" in text
     assert format_comparisons([line]).count("*") == 1
+
+
+def test_the_verdict_on_a_single_episode_asks_for_more_and_on_five_alike_for_a_sixth() -> None:
+    (line,) = compare_all([player("x", a={1: 1.0})], player("y", a={1: 2.0}), ["a"])
+    assert verdict(line, metric="hearts").endswith("One episode does not tell what is chance: play more (episodes=64).")
+    assert "-1.00*" in format_comparisons([line])
+    five = dict.fromkeys(range(5), 1.0)
+    (line,) = compare_all([player("x", a=five)], player("y", a=dict.fromkeys(five, 2.0)), ["a"])
+    assert "About 6 episodes of each simulation would be needed" in verdict(line, metric="hearts")
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused_by_name(tmp_path: Path, score: float) -> None:
+    config = SimulationConfig(name="tiny/world", world=easy_arena(num_agents=6), num_episodes=2)
+    seeds = evaluation_seeds(2)
+    rows = hearts(1.0, score, name="tiny/world", env=config.env(), seeds=seeds, attributes={"rules": source_hash()})
+    SimulationStatsDB.write(tmp_path / "s.duckdb", [rows])
+    with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        for read in (read_player, policy_score):
+            with pytest.raises(
+                StatsError, match=rf"run:1 in tiny/world: hearts of seed {seeds[1]} is no finite number"
+            ):
+                read(database, PolicyVersion("run", 1), [config] if read is read_player else config)
 
 
 def test_episodes_that_were_never_finished_are_named_and_leave_no_verdict_over_all() -> None:

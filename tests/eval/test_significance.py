@@ -38,7 +38,7 @@ def test_the_sign_flip_counts_every_simulation_the_same_and_every_seed_once() ->
     parts = np.array([1 / 3, -2 / 3, 1.0, 2.0, 0.5])
     signs = np.array(list(itertools.product((-1, 1), repeat=5)))
     assert sign_flip_p(strata) == (np.abs(signs @ parts) >= abs(parts.sum()) - 1e-9).mean()
-    assert sign_flip_p([strata[0], strata[0]], blocks=["s", "s"]) == sign_flip_p([strata[0]])
+    assert sign_flip_p([strata[0], strata[0]], seeds=[[1, 2, 3]] * 2) == sign_flip_p([strata[0]])
 
 
 def test_p_cannot_be_small_with_few_pairs_or_runs() -> None:
@@ -70,15 +70,25 @@ def test_the_needed_pairs_show_the_difference_four_times_in_five() -> None:
     generator = np.random.default_rng(2)
     found = pairs_needed([generator.normal(0.3, 1.0, size=100_000)])
     assert found is not None and 80 < found < 95
-    shown = [sign_flip_p([generator.normal(0.3, 1.0, size=found)], seed=trial) < 0.05 for trial in range(300)]
+    shown = [sign_flip_p([generator.normal(0.3, 1.0, size=found)], rng_seed=trial) < 0.05 for trial in range(300)]
     assert 0.72 < np.mean(shown) < 0.88
     several = pairs_needed([generator.normal(0.3, 1.0, size=50_000) for _ in range(4)])
     assert several == pytest.approx(found / 4, rel=0.05)
 
 
 def test_nothing_is_needed_where_there_is_nothing_to_find() -> None:
-    assert pairs_needed([np.zeros(5)]) is None and pairs_needed([np.ones(5)]) is None
-    assert pairs_needed([np.array([1.0])]) is None and runs_needed(np.ones(3), np.ones(3)) is None
+    assert pairs_needed([np.zeros(5)]) is None and runs_needed(np.ones(3), np.ones(3)) is None
+    assert pairs_needed([np.array([1.0])]) is None  # what varies is not known
+    assert pairs_needed([np.arange(9.0), np.array([1.0])]) is None
+
+
+def test_a_difference_that_never_varies_needs_as_many_as_the_test_can_tell() -> None:
+    assert pairs_needed([np.ones(5)]) == significance.FEWEST_PAIRS
+    assert pairs_needed([np.ones(5), np.ones(5)]) == significance.FEWEST_PAIRS / 2
+    assert runs_needed(np.ones(3), np.zeros(3)) == significance.FEWEST_RUNS
+
+
+def test_no_fewer_are_needed_than_the_test_can_tell() -> None:
     assert pairs_needed([np.array([9.0, 9.1, 9.2])]) == significance.FEWEST_PAIRS
     assert runs_needed(np.array([9.0, 9.1]), np.array([1.0, 1.2])) == significance.FEWEST_RUNS
     assert runs_needed(np.array([9.0, 9.1]), np.array([1.0])) == 6  # against a yardstick p is 2 / 2^6 at best

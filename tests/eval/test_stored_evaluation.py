@@ -14,7 +14,6 @@ from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.eval import EvalStatsDB, StoredEvaluation, Suite, scores, world_suite
 from metta.sim import Simulation, SimulationConfig, SimulationResult, simulation
-from metta.sim.episode_rows import simulation_id
 
 
 @pytest.fixture
@@ -125,11 +124,12 @@ def test_games_as_anothers_opponent_are_not_a_policys_own(tmp_path: Path, played
     noop = evaluation.evaluate("mock://noop")
     assert played == ["tiny/shared"] * 2
     with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
+        assert database.sample_count("noop", 0) == 4
+        assert database.sample_count("noop", 0, {"player": 1}) == 8  # against the random agent, and against itself
         for policy, about in ((random, "random"), (noop, "noop")):
             score = scores.policy_score(database, policy, evaluation.suite.simulations[0])
             assert score is not None
-            where = {"simulation_id": simulation_id(*policy, "tiny/shared")}
-            assert score.summary.mean.value == database.get_average_metric_by_filter("reward", about, 0, where)
+            assert score.summary.mean.value == database.get_average_metric_by_filter("reward", about, 0)
 
 
 def test_an_opponent_that_was_trained_again_is_another_opponent(tmp_path: Path, played: list[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from metta.errors import ConfigError
+from metta.eval import EvalRewardSummary
 from metta.rl.config import HooksConfig
 from metta.rl.hooks.early_stop import EarlyStopConfig, EarlyStopHook
 from metta.rl.ranks import Ranks
@@ -44,8 +46,15 @@ def epochs_until_stop(hook: EarlyStopHook, values: list[float | None], *, first:
         ({"patience": 2}, [1.0, 2.0, 1.0, 2.1, 1.0, 2.2, 1.0, 1.0], 8),
         ({"patience": 2, "min_improvement": 0.5}, [1.0, 2.0, 2.4, 2.5, 9.0], 4),
         ({"patience": 2, "better": "lower"}, [1.0, 2.0, 0.5, 0.6, 0.5], 5),
-        ({"patience": 3}, [1.0, None, None, None, 2.0], 4),  # an epoch that says nothing is none of improvement
-        ({"patience": 3}, [None, None, None, None, 1.0], None),  # but before the first value nothing is waited for
+        (
+            {"patience": 2},
+            [1.0, None, None, None, 0.5, None, 0.9, 2.0],
+            7,
+        ),  # an epoch without a value
+        ({"patience": 2}, [1.0, None, None, None, 0.5, None, 2.0, 1.0], None),
+        ({"patience": 3}, [None, None, None, None, 1.0], None),
+        ({"patience": 2}, [math.nan, 1.0, math.nan, 2.0, math.nan, math.nan], 6),  # no number is no improvement
+        ({"patience": 2}, [math.nan, math.nan, 1.0], 2),
         ({"patience": 1, "value": 2.0}, [1.0, 2.0], 2),
     ],
 )
@@ -62,6 +71,37 @@ def test_a_resumed_run_ends_in_the_same_epoch(cut: int) -> None:
     assert epochs_until_stop(hook, values[:cut]) is None
     resumed.load_state_dict(json.loads(json.dumps(hook.state_dict())))
     assert epochs_until_stop(resumed, values[cut:], first=cut + 1) == 7
+
+
+def evaluations_until_stop(hook: EarlyStopHook, scores: list[float | None], *, first: int = 1) -> int | None:
+    """The epoch in which the hook stops a run whose epochs are evaluated with these scores, None: not evaluated."""
+    for epoch, score in enumerate(scores, start=first):
+        state = TrainerState(epoch=epoch)
+        if score is not None:
+            state.eval_scores = EvalRewardSummary.from_simulation_scores({"arena/basic": score})
+        hook.on_evaluation(state)
+        if state.stop_rollout:
+            return epoch
+    return None
+
+
+SCORES: list[float | None] = [None, 1.0, None, None, 2.0, None, None, 1.5, None, None, 1.9, None, None, 9.0]
+
+
+def test_patience_with_a_score_counts_evaluations_not_the_epochs_between_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hook = hook_of(metric="eval_arena/score", patience=2)
+    assert evaluations_until_stop(hook, SCORES) == 11
+    assert "eval_arena/score has not improved on 2 in 2 evaluations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cut", range(2, 11))
+def test_a_resumed_run_waits_for_as_many_evaluations_as_one_that_was_not_interrupted(cut: int) -> None:
+    hook, resumed = (hook_of(metric="eval_arena/score", patience=2) for _ in range(2))
+    assert evaluations_until_stop(hook, SCORES[:cut]) is None
+    resumed.load_state_dict(json.loads(json.dumps(hook.state_dict())))
+    assert evaluations_until_stop(resumed, SCORES[cut:], first=cut + 1) == 11
 
 
 def test_the_best_of_another_metric_is_not_taken_over() -> None:
@@ -133,6 +173,14 @@ def test_a_score_of_an_evaluation_can_end_a_run(tmp_path: Path) -> None:
     made.hooks.early_stop = EarlyStopConfig(metric="eval_training/score", value=-1.0)
     train(made)
     assert [line["metric/epoch"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_a_run_whose_evaluations_get_no_better_ends_with_the_second_of_them(tmp_path: Path) -> None:
+    made = small_config(tmp_path, total=512 * 8)
+    made.evaluation.interval, made.evaluation.episodes = 3, 1
+    made.hooks.early_stop = EarlyStopConfig(metric="eval_training/score", patience=1, min_improvement=1e9)
+    train(made)
+    assert [line["metric/epoch"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_metric_that_the_world_lacks_is_refused_when_training_begins(tmp_path: Path) -> None:

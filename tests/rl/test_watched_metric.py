@@ -45,6 +45,17 @@ def test_means_of_an_epoch_are_taken_as_they_are_and_stay_where_one_has_none() -
     assert metric.value == 4.0
 
 
+def test_an_epoch_says_whether_it_measured_the_metric() -> None:
+    scores = EvalRewardSummary.from_simulation_scores({"arena/basic": 2.0})
+    for name, measured, silent in (
+        ("eval_arena/score", TrainerState(eval_scores=scores), TrainerState()),
+        ("overview/reward", TrainerState(rollout_stats={"reward": [1.0]}), TrainerState(rollout_stats={"reward": []})),
+        ("losses/entropy", TrainerState(loss_stats={"entropy": 1.0}), TrainerState(loss_stats={})),
+    ):
+        metric = WatchedMetric(name, episodes=100)
+        assert [metric.update(state) for state in (measured, silent, measured)] == [True, False, True]
+
+
 def test_a_score_is_found_by_its_category() -> None:
     simulations = {"arena/basic": 2.0, "arena/combat": 4.0}
     scores = EvalRewardSummary(category_scores={"arena": 3.0}, simulation_scores=simulations)

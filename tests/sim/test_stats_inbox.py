@@ -85,6 +85,15 @@ def test_rows_come_back_from_bytes_to_the_last_bit() -> None:
             assert replace(ours, **plain) == replace(theirs, **plain)
 
 
+def test_a_metric_that_is_no_number_is_kept_as_what_it_is(tmp_path: Path) -> None:
+    SimulationStatsDB.write(tmp_path / "a.duckdb", [odd_rows()])
+    for _ in range(2):  # from the inbox, and from the file
+        with SimulationStatsDB.from_uri(tmp_path / "a.duckdb") as database:
+            metrics = database.table("agent_metrics")
+            values = metrics.set_index(["agent_id", "metric"]).value.loc[1]
+            assert np.isinf(values["reward"]).sum() == 1 and np.isnan(values["hearts"]).sum() == 1
+
+
 def test_bytes_that_lost_a_piece_or_are_newer_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = rows_file.pack(odd_rows())
     for damaged in (whole[:-1], whole[: len(whole) // 2], b"", b"hello", whole[:200] + b"x" + whole[201:]):
@@ -197,13 +206,43 @@ def test_where_nothing_can_be_written_a_reader_merges_for_itself(
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def test_a_damaged_file_in_the_inbox_is_told_and_left_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    target = tmp_path / "a.duckdb"
+def test_a_damaged_file_in_the_inbox_is_told_once_and_put_aside(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    target = f"{place}/a.duckdb"
     SimulationStatsDB.write(target, [hearts(1, seeds=[1])])
-    damaged = tmp_path / "a.duckdb.inbox" / "0-damaged.rows"
-    damaged.write_bytes(b"half of it")
+    damaged = f"{stats_inbox.inbox_of(target)}/0-damaged.rows"
+    stats_storage.write_bytes(damaged, b"half of it")
+    if stats_storage.local_path(place) is None:  # readers elsewhere look, and leave everything as it is
+        assert seeds_in(target) == [1]
+        with SimulationStatsDB.from_uri(target) as database:
+            database.export(target)
     assert seeds_in(target) == [1]
-    assert f"{damaged} is damaged" in caplog.text and damaged.exists()
+    assert f"{damaged} is damaged" in caplog.text and f"put aside as {damaged}.damaged" in caplog.text
+    assert not stats_storage.exists(damaged) and stats_storage.read_bytes(f"{damaged}.damaged") == b"half of it"
+    caplog.clear()
+    SimulationStatsDB.write(target, [hearts(2, seeds=[2])])
+    assert seeds_in(target) == seeds_in(place) == [1, 2] and not caplog.text
+
+
+def test_what_a_newer_program_handed_in_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "a.duckdb"
+    with monkeypatch.context() as patch:
+        patch.setattr(rows_file, "FORMAT", 2)
+        SimulationStatsDB.write(target, [hearts(1, seeds=[1])])
+    SimulationStatsDB.write(target, [hearts(2, seeds=[2])])
+    assert seeds_in(target) == [2] and "newer than this program" in caplog.text
+    monkeypatch.setattr(rows_file, "FORMAT", 2)
+    assert seeds_in(target) == [1, 2]
+
+
+def test_an_inbox_of_nothing_that_can_be_read_does_not_hide_its_neighbours(tmp_path: Path) -> None:
+    SimulationStatsDB.write(tmp_path / "a.duckdb", [hearts(1, seeds=[1])])
+    for name, left in (("b", "0.rows.damaged"), ("c", ".0.rows.tmp")):
+        stats_storage.write_bytes(str(tmp_path / f"{name}.duckdb.inbox" / left), b"half of it")
+    assert seeds_in(tmp_path) == [1]
+    with pytest.raises(StatsError, match="there are no statistics"):
+        SimulationStatsDB.from_uri(tmp_path / "b.duckdb")
 
 
 def test_a_folder_that_is_in_the_way_is_told(tmp_path: Path) -> None:

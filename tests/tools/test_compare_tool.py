@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from metta.agent import make_policy, save_policy
 from metta.cli.main import main
+from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import CheckpointError, ConfigError
 from metta.grid import WorldConfig
 from metta.sim import SimulationConfig
@@ -66,6 +69,70 @@ def test_what_was_played_is_not_played_again(
     assert capsys.readouterr().out == first
 
 
+def moving(world: WorldConfig, folder: Path) -> CompareTool:
+    """One who stands still and one who moves, scored by moves: their games differ."""
+    compare = tool(world, folder, "mock://noop", "mock://random")
+    for simulation in compare.simulations:
+        simulation.score_metric = "action.move.success"
+    return compare
+
+
+def test_the_games_that_differ_most_have_a_table(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moving(world, tmp_path).run_tool() == 0
+    _, _, pairs, words = capsys.readouterr().out.strip().split("\n\n")
+    rows = [line.split() for line in pairs.splitlines()[2:]]
+    assert [row[:2] for row in rows[:3]] == [["random", "noop"]] * 3 and words.startswith("random is better")
+    assert float(rows[0][-1]) >= float(rows[1][-1]) >= float(rows[2][-1]) > 0
+    assert "watch=3" in pairs.splitlines()[-1]  # how to get the replays that are missing
+
+
+def test_the_games_that_differ_most_are_recorded_if_they_shall_be_watched(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(compare: CompareTool) -> dict[str, Any]:
+        assert compare.run_tool(as_json=True) == 0
+        return json.loads(capsys.readouterr().out)
+
+    compare = moving(world, tmp_path)
+    before = found(compare)
+    assert any(pair["replay"] is None for pair in before["largest_differences"])
+    compare.watch = 2
+    after = found(compare)
+    assert len(after["largest_differences"]) == 2  # two where it scores more, none where it scores less
+    for pair in after["largest_differences"]:
+        assert Path(pair["replay"]).is_file() and Path(pair["other_replay"]).is_file()
+        assert pair["difference"] == pair["score"] - pair["other_score"] > 0
+    assert after["comparisons"] == before["comparisons"]
+    monkeypatch.setattr("metta.sim.simulation.Simulation.run", None)  # nothing is left to be played
+    assert found(compare) == after
+
+
+def test_policies_of_one_name_and_epoch_are_called_by_their_addresses(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = VecEnv(FixedTasks([Task(world, 1)]), num_worlds=1)
+    files = [tmp_path / folder / "run" / "checkpoints" / "agent_epoch_1.pt" for folder in ("a", "b")]
+    for seed, file in enumerate(files):
+        file.parent.mkdir(parents=True)
+        save_policy(
+            file,
+            make_policy("fast", env.space, seed=seed, action_names=env.action_names),
+            run="run",
+            epoch=1,
+            agent_step=1,
+        )
+    compare = tool(world, tmp_path, *map(str, files), simulations=1)
+    compare.simulations[0].score_metric, compare.watch = "action.move.success", 1
+    assert compare.run_tool(as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [policy["policy"] for policy in found["policies"]] == list(map(str, files))
+    for pair in found["largest_differences"]:
+        assert f"{tmp_path}/b/" in pair["replay"] and f"{tmp_path}/a/" in pair["other_replay"]
+    assert str(files[1]) in found["verdicts"][0]
+
+
 def test_commas_join_runs_to_a_group(world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     group = "mock://noop,mock://random"
     assert tool(world, tmp_path, "mock://scripted", group, simulations=1).run_tool(as_json=True) == 0
@@ -99,6 +166,13 @@ def test_what_cannot_be_compared_is_said_at_once(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         tool(world, tmp_path, *policies).run_tool()
+
+
+def test_recording_games_and_no_replays_contradict_each_other(world: WorldConfig, tmp_path: Path) -> None:
+    compare = tool(world, tmp_path, "mock://noop", "mock://scripted")
+    compare.watch, compare.replays = 1, False
+    with pytest.raises(ConfigError, match="watch=1 records games, and replays=false forbids it"):
+        compare.run_tool()
 
 
 def test_the_command_takes_policies_as_words(
@@ -139,3 +213,18 @@ def test_a_simulation_that_nobody_finished_is_told_and_the_others_have_their_ver
     found = json.loads(capsys.readouterr().out)
     assert [line["simulation"] for line in found["comparisons"]] == ["tiny/one"] and len(found["verdicts"]) == 1
     assert found["missing"]
+
+
+def test_policies_without_an_episode_in_common_are_told(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = tool(world, tmp_path, "mock://noop", "mock://random", simulations=1)
+    compare.simulations[0].max_seconds = 1e-9
+    assert compare.run_tool() == 1
+    assert (
+        capsys.readouterr()
+        .out.strip()
+        .endswith(
+            "random and noop have finished no episode of the same simulation and seed: there is nothing to compare."
+        )
+    )

@@ -94,7 +94,8 @@ def test_json_holds_every_number(capsys: pytest.CaptureFixture[str]) -> None:
     assert matrix["focal"][0][0] == matrix["partner"][0][0] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert found["ratings"][0]["value"] == pytest.approx(-found["ratings"][1]["value"])
     assert found["wins"][0][0] is None and found["wins"][1][0]["value"] > 0.5
-    assert found["partners"][0]["held_out"]["value"] == 0.0
+    assert found["partners"]["hearts"][0]["held_out"]["value"] == 0.0
+    assert (matrix["focal_agents"], matrix["agents"]) == (2, 4)
     assert {file.name for file in Path("here").iterdir() if not file.name.startswith(".")} >= {
         "cross_play.html",
         "stats.duckdb",

@@ -57,15 +57,58 @@ def test_missing_episodes_are_said_and_never_become_fewer(
     endless.max_steps = 10_000_000
     simulation = SimulationConfig(name="tiny/slow", world=endless, num_episodes=3, max_seconds=0.1)
     slow = EvaluateTool(policy_uri=["mock://noop"], simulations=[simulation], data_dir=str(tmp_path))
-    assert slow.run_tool(as_json=True) == 0
+    assert slow.run_tool(as_json=True) == 1
     (policy,) = json.loads(capsys.readouterr().out)["policies"]
     score = policy["simulations"]["tiny/slow"]
     assert (score["episodes"], score["seeds"], score["missing_episodes"], policy["missing_episodes"]) == (0, 0, 3, 3)
     assert score["mean"] == score["interquartile_mean"] == {"value": None, "low": None, "high": None}
     assert policy["category_scores"] == {}
-    assert slow.run_tool() == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["mock://noop", "tiny/slow", "hearts", "0", "0", "3"]
+    assert slow.run_tool() == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1].split() == ["mock://noop", "tiny/slow", "hearts", "0", "0", "3"]
+    assert "mock://noop: no score in tiny/slow: none of its 3 episodes was finished" in captured.err
     assert "3 of 3 episodes are missing" in caplog.text
+
+
+def test_a_score_of_some_of_the_episodes_is_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a simulation that is missing it does not help."""
+    short, endless = arena(num_agents=2), arena(num_agents=2)
+    short.max_steps, endless.max_steps = 5, 10_000_000
+    simulations = [
+        SimulationConfig(name="tiny/short", world=short, num_episodes=2),
+        SimulationConfig(name="tiny/slow", world=endless, num_episodes=2, max_seconds=0.1),
+    ]
+    for chosen, code in (([0], 0), ([0, 1], 1)):
+        suite = [simulations[number] for number in chosen]
+        assert EvaluateTool(policy_uri=["mock://noop"], simulations=suite, data_dir=str(tmp_path)).run_tool() == code
+
+
+def test_a_suite_without_simulations_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "suites_without_simulations.py").write_text(
+        "from metta.eval import Suite\ndef empty():\n    return Suite(name='e', simulations=[])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SuiteError, match="a suite holds no simulations"):
+        EvaluateTool(policy_uri=["mock://noop"], suite="suites_without_simulations.empty", data_dir=str(tmp_path)).run_tool()
+
+
+def test_addresses_may_begin_at_home_or_hold_odd_characters(
+    world: WorldConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "my home"))
+    monkeypatch.chdir(tmp_path)
+    odd = tmp_path / "odd #1%"
+    for places in (
+        {"replay_dir": "~/replays", "stats_uri": "~/stats.duckdb"},
+        {"replay_dir": f"{odd.as_uri()}/replays", "stats_uri": f"{odd.as_uri()}/stats.duckdb"},
+    ):
+        assert tool(world, tmp_path, "mock://noop").model_copy(update=places).run_tool() == 0
+    for folder in (tmp_path / "my home", odd):
+        assert sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") == ["replays", "stats.duckdb"]
+        with EvalStatsDB.from_uri(f"{folder.as_uri()}/stats.duckdb") as database:
+            assert [Path(url).parent for url in database.get_replay_urls()] == [folder / "replays"] * 2
+            assert all(Path(url).is_file() for url in database.get_replay_urls())
+    assert not (tmp_path / "~").exists()
 
 
 def test_the_table_says_how_many_episodes_and_seeds_a_score_rests_on(
@@ -116,7 +159,10 @@ def test_others_may_play_a_part_of_the_agents_and_leave_what_was_played_alone_as
         assert list(policy["simulations"]) == [name]
     with EvalStatsDB.from_uri(tmp_path / "evaluation" / "stats" / "stats.duckdb") as database:
         played = {
-            name: [database.sample_count(who, 0, {"sim_name": name}) for who in ("random", "noop", "scripted")]
+            name: [
+                database.sample_count(who, 0, {"sim_name": name, "player": player})
+                for player, who in enumerate(("random", "noop", "scripted"))
+            ]
             for name in ("tiny/one", *names.values())
         }
     assert list(played.values()) == [[24, 0, 0], [12, 12, 0], [8, 8, 8]]

@@ -52,6 +52,15 @@ def test_a_gif_is_written_and_its_path_printed(replay: str, tmp_path: Path, caps
     assert target.read_bytes()[:4] == b"GIF8"
 
 
+def test_paths_may_begin_at_home(
+    replay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = Path(replay).relative_to(tmp_path)
+    assert ReplayTool(replay=f"~/{name}", gif="~/episode.gif").run_tool() == 0
+    assert (tmp_path / "episode.gif").is_file() and capsys.readouterr().out.strip() == str(tmp_path / "episode.gif")
+
+
 def test_a_runs_newest_replay_is_that_of_its_highest_epoch(tmp_path: Path) -> None:
     names = ("r.v9.arena-basic.1.json.z", "r.v10.arena-combat.1.json.z", "r.v10.arena-basic.1.json.z")
     run = make_run(tmp_path / "r", *names)

@@ -23,6 +23,7 @@ from metta.eval.eval_service.schemas import (
     Asked,
     Checked,
     IntervalView,
+    RequestPage,
     RequestView,
     ResultView,
     ScoreView,
@@ -85,7 +86,7 @@ class FakeClient:
     """A service that has an answer for each policy, and remembers what it was asked."""
 
     def __init__(self, **answers: RequestView | str) -> None:
-        self.answers_by_policy, self.asked = answers, []
+        self.answers_by_policy, self.asked, self.cancelled = answers, [], []
 
     def __enter__(self) -> FakeClient:
         return self
@@ -112,10 +113,25 @@ class FakeClient:
         fixed = {"policy_key": "random", "policy_version": 0, "suite": "arena", "suite_hash": "h", "known": None}
         return Checked(id=known.id, simulations=names, **fixed)
 
+    def _requests(self) -> list[RequestView]:
+        return [one for one in self.answers_by_policy.values() if isinstance(one, RequestView)]
+
     def get(self, request_id: str) -> RequestView:
-        return next(
-            one for one in self.answers_by_policy.values() if isinstance(one, RequestView) and one.id == request_id
-        )
+        for one in self._requests():
+            if one.id == request_id:
+                return one
+        raise ServiceError(f"there is no request {request_id!r}")
+
+    def cancel(self, request_id: str) -> RequestView:
+        found = self.get(request_id)
+        self.cancelled.append(request_id)
+        return found.model_copy(update={"state": "cancelled"})
+
+    def page(self, *, limit: int, before: int | None = None, state: str | None = None) -> RequestPage:
+        """Two at a time at most, whatever is asked for."""
+        start, found = before or 0, [one for one in self._requests() if state in (None, one.state)]
+        end = start + min(limit, 2)
+        return RequestPage(requests=found[start:end], next=end if end < len(found) else None)
 
 
 @pytest.fixture
@@ -200,6 +216,77 @@ def test_a_dry_run_asks_nothing_with_a_service_and_without_one(
     assert "no service answers at http://127.0.0.1:9" in told.err
 
 
+def test_requests_are_listed_newest_first_and_a_few_at_a_time(
+    service: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queued = a_simulation("a/1", "queued")
+    service.answers_by_policy |= {name: a_request(name, "queued", queued) for name in ("p0", "p1", "p2")}
+    assert main(["request-eval", "--requests"]) == 0
+    told = capsys.readouterr()
+    assert [line.split()[0] for line in told.out.splitlines()[2:]] == ["aa", "bb", "p0", "p1", "p2"]
+    assert " ".join(told.out.splitlines()[2].split()) == "aa random:v0 arena 1/1 done done 2026-01-01 00:00:00"
+    assert not told.err
+    assert main(["request-eval", "--requests", "limit=3"]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 5 and "there are older ones: limit=6" in told.err
+    assert main(["request-eval", "--requests", "state=queued", "--json"]) == 0
+    assert [one["id"] for one in json.loads(capsys.readouterr().out)] == ["p0", "p1", "p2"]
+    assert not service.asked
+
+
+def test_requests_are_cancelled_by_their_ids_and_one_that_is_not_there_costs_the_others_nothing(
+    service: FakeClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["request-eval", "--cancel", "aa", "--cancel", "zz", "--cancel", "bb", "--cancel", "aa"]
+    assert main([*words, "--dry-run"]) == 1 and not service.cancelled
+    told = capsys.readouterr()
+    assert [line.split()[-1] for line in told.out.splitlines()[2:]] == ["done", "failed"]
+    assert "nothing was cancelled" in told.err and "there is no request 'zz'" in told.err
+    assert main(words) == 1 and service.cancelled == ["aa", "bb"]
+    told = capsys.readouterr()
+    assert [line.split()[-1] for line in told.out.splitlines()[2:]] == ["cancelled", "cancelled"]
+    assert main([*words, "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert [one["id"] for one in shown] == ["aa", "zz", "bb"]
+    assert shown[0]["request"]["state"] == "cancelled" and "there is no" in shown[1]["error"]
+    assert main(["request-eval", "--cancel", "aa"]) == 0
+
+
+def test_who_plays_against_the_policy_is_sent_in_full_too(service: FakeClient) -> None:
+    Path("other.pt").touch()
+    Path("shared_suites.py").write_text(
+        "from metta.eval.suites import shared_suite, named_suite\n"
+        "def mine():\n"
+        "    suite = named_suite('arena')\n"
+        "    for one in suite.simulations:\n"
+        "        one.__dict__.update(policy_agents_pct=0.5, npc_policy_uri=['./other.pt', 'mock://noop', 'a_run:3'])\n"
+        "    return suite\n"
+    )
+    try:
+        assert main(["request-eval", "--policy", "good", "--eval", "shared_suites.mine"]) == 0
+    finally:
+        sys.modules.pop("shared_suites", None)
+        sys.path.remove(str(Path.cwd()))
+    assert not isinstance(service.asked[0].suite, str)
+    expected = [str(Path("other.pt").resolve()), "mock://noop", "a_run:3"]
+    assert [one.npc_policy_uris for one in service.asked[0].suite.simulations] == [expected, expected]
+
+
+def test_following_says_why_nothing_is_played(capsys: pytest.CaptureFixture[str]) -> None:
+    queued = a_request("aa", "running", a_simulation("a/1", "done"), a_simulation("a/2", "queued"))
+    waiting = queued.model_copy(update={"waits_for": "the Ray cluster at x is away: refused"})
+    done = a_request("aa", "done", a_simulation("a/1", "done"), a_simulation("a/2", "done"))
+    answers = iter([waiting, waiting, queued, done])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request_progress, "POLL_SECONDS", 0.0)
+        assert follow(SimpleNamespace(get=lambda _: next(answers)), ["aa"]) == {"aa": done}
+    assert capsys.readouterr().err.splitlines() == [
+        "1/2 simulations, waiting: the Ray cluster at x is away: refused",
+        "1/2 simulations",
+        "2/2 simulations",
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "told", "code"),
     [
@@ -212,7 +299,21 @@ def test_a_dry_run_asks_nothing_with_a_service_and_without_one(
         (["request-eval", "polcy=x"], "did you mean policy", 2),
         (["request-eval", "--policy", "x", "--eval", "arena", "episodes=0"], "episodes", 2),
         (["request-eval", "--policy", "x", "--eval", "no.such.module"], "cannot be imported", 2),
-        (["request-eval", "--policy", "x", "--eval", "arena", NOWHERE], "there is no token for http://127.0.0.1:9", 1),
+        (["request-eval", "--policy", "x", "--eval", "arena", NOWHERE], "answers at http://127.0.0.1:9", 1),
+        (["request-eval", "--policy", "x", "--eval", "arena", "url=nonsense"], "is no address", 2),
+        (["request-eval", "--policy", "", "--eval", "arena"], "--policy is empty", 2),
+        (["request-eval", "--policy", " ", "--policy", "x", "--eval", "arena", "--dry-run"], "--policy is empty", 2),
+        (["request-eval", "--policy", "x", "--eval", ""], "--eval is empty", 2),
+        (["request-eval", "--policy", "x", "--eval", "areena", "--dry-run", NOWHERE], "did you mean arena", 2),
+        (["request-eval", "--cancel", ""], "--cancel is empty", 2),
+        (["request-eval", "--cancel"], "--cancel needs a value", 2),
+        (["request-eval", "--requests", "--cancel", "aa"], "one thing at a time", 2),
+        (["request-eval", "--requests", "--policy", "x"], "one thing at a time", 2),
+        (["request-eval", "--requests", "state=dne"], "state: given 'dne'", 2),
+        (["request-eval", "--policy", "x", "--eval", "arena", "state=done"], "go with --requests", 2),
+        (["request-eval", "--cancel", "x", "limit=3"], "go with --requests", 2),
+        (["request-eval", "--requests", NOWHERE], "answers at http://127.0.0.1:9", 1),
+        (["request-eval", "--cancel", "aa", NOWHERE], "answers at http://127.0.0.1:9", 1),
         (["local"], "say what to start: metta local eval-service", 2),
         (["local", "eval-servce"], "did you mean eval-service", 2),
         (["local", "eval-service", "--json"], "prints no JSON", 2),
@@ -288,7 +389,8 @@ def test_following_waits_through_a_restart_and_not_for_ever(
 def test_only_its_verbs_know_the_service() -> None:
     """The door, the room and all else stay free of the extra's libraries."""
     root = Path(metta.__file__).parent
-    own = {root / "tools" / f"{name}.py" for name in ("local", "request_eval", "request_progress")}
+    verbs = ("local", "request_eval", "request_list", "request_progress", "request_tables")
+    own = {root / "tools" / f"{name}.py" for name in verbs}
     sources = [path for path in root.rglob("*.py") if path.parent.name != "eval_service" and path not in own]
     libraries = r"^\s*(?:from|import) (?:fastapi|uvicorn|sqlalchemy|httpx|psycopg|ray|metta\.eval\.eval_service)\b"
     found = [str(path) for path in sources if re.search(libraries, path.read_text(), re.MULTILINE)]

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,39 @@ def test_one_run_several_all_or_an_address_are_asked(capsys: pytest.CaptureFixtu
     assert policies("stats_uri=else/where.duckdb") == policies("stats_uri=else") == [("third", 9.0)]
     assert policies("stats_uri=else/where.duckdb", "run=first") == [("first", 1.5), ("scripted", 8.0), ("third", 9.0)]
     assert policies("data_dir=train_dir", "run=first")[0] == ("first", 1.5)
+
+
+@pytest.mark.usefixtures("_runs")
+def test_a_question_loads_neither_torch_nor_the_worlds() -> None:
+    """They take seconds, and an answer a moment."""
+    code = "import sys; from metta.cli.main import main; main(['sql', 'FROM episodes']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert "duckdb" in loaded and not loaded & {"torch", "numba", "matplotlib", "scipy"}
+
+
+def test_two_runs_may_use_one_name_for_two_worlds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for run, value in (("first", 1.0), ("second", 3.0)):
+        rows = [hearts(value, value, policy=(who, 0), env=f"world of {run}") for who in ("scripted", "random")]
+        SimulationStatsDB.write(f"train_dir/{run}/stats/stats.duckdb", rows)
+    scores = SCORES.replace("policy_key", "sim_env")
+    assert json.loads(sql(capsys, scores, "--json")) == [
+        *({"sim_env": "world of first", "mean": 1.0}, {"sim_env": "world of second", "mean": 3.0})
+    ]
+
+
+@pytest.mark.usefixtures("_runs")
+def test_whole_numbers_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    question = (
+        "SELECT sum(range) AS a, sum(range::DOUBLE) AS b, 4000000::HUGEINT AS c, 1e300 AS d, -0.0 AS e FROM range(3000)"
+    )
+    assert sql(capsys, question).splitlines()[2].split() == ["4498500", "4498500", "4000000", "1e+300", "0"]
+    assert sql(capsys, question, "rows=0") == sql(capsys, question)
+    assert json.loads(sql(capsys, question, "--json"))[0]["a"] == 4498500
+    assert sql(capsys, question, "--csv").splitlines()[1].split(",")[:3] == ["4498500", "4498500.0", "4000000"]
 
 
 @pytest.mark.usefixtures("_runs")

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import metta
+from metta.cli import launch
 from metta.cli.arguments import Arguments, sort_arguments, unknown_flag
 from metta.cli.heartbeat import Life, heartbeats
-from metta.cli.lookup import list_recipes
+from metta.cli.tables import recipe_rows, two_columns
+from metta.cli.verbs import VERBS
 from metta.cores import available_cores
 from metta.errors import ConfigError, RunError, nearest
 
@@ -29,8 +31,6 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     """Do one of this module's verbs."""
     arguments = sort_arguments(argv)
     if "help" in arguments.flags:
-        from metta.cli.main import VERBS
-
         print(f"metta {name}: {VERBS[name].purpose}\n\nusage: metta {name} {VERBS[name].usage} [data_dir=...] [--json]")
         return 0
     if arguments.tool_flags:
@@ -51,22 +51,14 @@ def _list(arguments: Arguments, data_dir: Path) -> int:
     if "json" in arguments.flags:
         print(json.dumps({kind: [row[0] for row in rows] for kind, rows in found.items()}, indent=2))
         return 0
-    print("\n\n".join(f"{kind}\n{_table(rows)}" for kind, rows in found.items()))
+    print("\n\n".join(f"{kind}\n{two_columns(rows)}" for kind, rows in found.items()))
     return 0
-
-
-def recipes_table() -> str:
-    """Return all recipes' functions, a line each."""
-    return _table(_rows("recipes", Path()))
 
 
 def _rows(kind: str, data_dir: Path) -> list[tuple[str, str]]:
     if kind == "recipes":
-        recipes = list_recipes()
-        return [(f"{recipe.name}.{name}", doc) for recipe in recipes for name, doc in recipe.functions.items()]
+        return recipe_rows()
     if kind == "tools":
-        from metta.cli.main import VERBS
-
         return [
             (name, verb.purpose) for name, verb in VERBS.items() if verb.home in ("launch", "service") and name != "run"
         ]
@@ -141,11 +133,11 @@ def _status(arguments: Arguments, data_dir: Path) -> int:
         alive = {name: life._asdict() for name, life in lives.items()}
         print(json.dumps({**machine, "runs": runs, "heartbeats": alive}, indent=2))
         return 0
-    print(_table([(name, str(value)) for name, value in machine.items()]))
+    print(two_columns([(name, str(value)) for name, value in machine.items()]))
     known = {run["run"]: f"epoch {run['epoch']}, {_progress(run)}" for run in runs}
     names = sorted({*known, *lives})  # a run that has not saved yet is alive already
     rows = [(name, _described(known.get(name, "no checkpoint"), lives.get(name))) for name in names]
-    print(f"\nruns\n{_table(rows)}")
+    print(f"\nruns\n{two_columns(rows)}")
     return 0
 
 
@@ -167,18 +159,9 @@ def _open(arguments: Arguments, data_dir: Path) -> int:
         raise RunError(f"{folder} has no report; `metta analyze {run}` writes it")
     if not (_may_have_browser() and webbrowser.open(report.as_uri())):
         print(f"no browser here; the report is {report}", file=sys.stderr)
-    from metta.cli.launch import run_verb as launch
-
-    return launch("replay", [f"run={folder}"])
+    return launch.run_verb("replay", [f"run={folder}"])
 
 
 def _may_have_browser() -> bool:
     """Whether a graphical browser can be there; without, `webbrowser` would start one in this terminal."""
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    if not rows:
-        return "  none"
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name.ljust(width)}  {text}".rstrip() for name, text in rows)

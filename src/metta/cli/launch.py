@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from metta.cli.arguments import Arguments, Setting, sort_arguments, unknown_flag
 from metta.cli.lookup import find_recipe, list_recipes, load_function
+from metta.cli.tables import recipe_rows, two_columns
 from metta.cli.threads import set_threads
 from metta.cores import available_cores
 from metta.errors import ConfigError, nearest
@@ -165,20 +166,36 @@ def _subject_settings(target: Target, arguments: Arguments, tool: Tool) -> list[
 def _subject_setting(word: str, arguments: Arguments, tool: Tool) -> Setting:
     """Return the setting that a bare word stands for. Raises ConfigError if nothing of that name is there."""
     data_dir = Path(arguments.text_of("data_dir") or DATA_DIR)
-    runs = [data_dir / part.partition(":")[0] for part in word.split(",")]  # commas join the runs of a group
-    if tool.subject and ("://" in word or Path(word).exists() or any(run.is_dir() for run in runs)):
+    parts = word.split(",")  # commas join the runs of a group
+    are_there = [Path(part).expanduser().exists() or (data_dir / part.partition(":")[0]).is_dir() for part in parts]
+    if tool.subject and ("://" in word or any(are_there)):
         return Setting(tool.subject, word)
     if tool.subject is None and find_recipe(word):
         raise ConfigError(f"unexpected {word!r}: settings are key=value, options begin with -")
+    if tool.subject and _is_path(parts[0]):
+        raise ConfigError(_not_there(Path(parts[0]).expanduser()))
     names = [recipe.name for recipe in list_recipes()]
+    runs = sorted(path.name for path in data_dir.glob("*/")) if tool.subject else []
     also = f", nor a file or a run in {data_dir}" if tool.subject else ""
-    raise ConfigError(f"there is no recipe {word!r}{also}{nearest(word, names)}; recipes: {', '.join(names)}")
+    raise ConfigError(f"there is no recipe {word!r}{also}{nearest(word, [*names, *runs])}; recipes: {', '.join(names)}")
+
+
+def _is_path(word: str) -> bool:
+    """Whether the user means a file or folder by it, not a recipe or run."""
+    return "/" in word or word.endswith((".pt", ".json.z"))
+
+
+def _not_there(path: Path) -> str:
+    """Return that there is no such path, and the nearest name where its folders end."""
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    missing = path.relative_to(folder).parts[0]
+    near = nearest(missing, sorted(entry.name for entry in folder.iterdir()))
+    where = "this folder" if str(folder) == "." else str(folder)
+    return f"there is no file or folder {path}: {where} has no {missing}{near}"
 
 
 def _without_recipe(arguments: Arguments) -> int:
-    from metta.cli.inventory import recipes_table
-
     if arguments.flags & {"help", "list"}:
-        print("usage: metta run <recipe>.<function> [key=value ...]\n\n" + recipes_table())
+        print("usage: metta run <recipe>.<function> [key=value ...]\n\n" + two_columns(recipe_rows()))
         return 0
     raise ConfigError("say what to run: metta run <recipe>.<function> [key=value ...]; `metta list` shows all")

@@ -1,4 +1,4 @@
-"""The `metta` command: a table of verbs, and how mistakes are told. Nothing heavy is imported before a verb runs."""
+"""The `metta` command: which verb is meant, and how mistakes are told. Nothing heavy is imported before a verb runs."""
 
 from __future__ import annotations
 
@@ -8,44 +8,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import metta
+from metta.cli.verbs import ALIASES, VERBS
 from metta.errors import ConfigError, MettaError, nearest
 
 DEBUG_VARIABLE = "METTA_DEBUG"
-
-
-class Verb(NamedTuple):
-    """A verb of the door."""
-
-    purpose: str
-    home: str  # the module of this room that has its function `run_verb(name, argv)`
-    usage: str = "[recipe] [key=value ...]"
-
-
-VERBS = {
-    "train": Verb("train a policy; the same run= goes on where it stopped", "launch"),
-    "evaluate": Verb("play a suite with one or several policies, and score them", "launch"),
-    "analyze": Verb("tables of a run, and its report with plots", "launch", "[run|recipe] [key=value ...]"),
-    "compare": Verb("which of two policies is better, on the same episodes", "launch", "[recipe] A B [key=value ...]"),
-    "cross-play": Verb("who does well with whom: a matrix of policies, and ratings", "launch"),
-    "replay": Verb("watch a recorded episode in the terminal", "launch", "[file|run|recipe] [key=value ...]"),
-    "play": Verb("see a world in the terminal, and play one agent", "launch"),
-    "demo": Verb("train for two minutes, evaluate, write a report and a replay", "launch"),
-    "run": Verb("any function of a recipe: metta run arena.train run=x", "launch", "recipe.function [key=value ...]"),
-    "sql": Verb("ask anything about what was played", "service", '["SELECT ..."] [run=...] [key=value ...]'),
-    "local": Verb("start a service on this machine: eval-service", "service", "eval-service [key=value ...]"),
-    "request-eval": Verb(
-        "ask the evaluation service for scores", "service", "--policy URI --eval SUITE [key=value ...] [--wait]"
-    ),
-    "open": Verb("open a run's report in the browser, and watch its replay", "inventory", "run"),
-    "list": Verb("what there is: recipes, tools, policies, runs", "inventory", "[recipes|tools|policies|runs]"),
-    "status": Verb("runs and how far they are; this machine", "inventory", ""),
-    "clean": Verb("remove compiled caches and what interrupted saves left behind", "upkeep", ""),
-    "test": Verb("run the tests of a clone", "upkeep", "[pytest arguments]"),
-}
-ALIASES = {"sim": "evaluate", "cross_play": "cross-play", "request_eval": "request-eval"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

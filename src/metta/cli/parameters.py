@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from metta.cli.arguments import ALIASES
-from metta.cli.main import VERBS
 from metta.cli.reading import Spec, short_type
 from metta.cli.variants import discriminator_key, variant_names
+from metta.cli.verbs import VERBS
 
 if typing.TYPE_CHECKING:
     from metta.tools import Tool

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pydantic import Field
+from rich.cells import cell_len
 
 from metta.config import Config
 from metta.errors import StatsError, nearest
-from metta.eval.eval_stats_db import EvalStatsDB, Filter
+from metta.eval.eval_stats_db import EvalStatsDB
+from metta.eval.filters import Filter
 from metta.eval.statistics import Interval, mean_intervals
 from metta.sim import parse_policy_uri
 
@@ -135,12 +137,13 @@ def wasted_actions(
 def format_table(rows: Sequence[Sequence[str]], *, header: Sequence[str]) -> str:
     """Return rows of text as an aligned table: numbers and intervals to the right, all else to the left."""
     columns = list(zip(header, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    widths = [max(map(cell_len, column)) for column in columns]
     are_numbers = [all(re.match(r"[\[\d+.-]|$", cell) for cell in column[1:]) for column in columns]
 
     def text(line: Sequence[str]) -> str:
-        cells = zip(line, widths, are_numbers, strict=True)
-        return "  ".join(cell.rjust(width) if number else cell.ljust(width) for cell, width, number in cells).rstrip()
+        cells = [(cell, " " * (width - cell_len(cell))) for cell, width in zip(line, widths, strict=True)]
+        aligned = zip(cells, are_numbers, strict=True)
+        return "  ".join(space + cell if number else cell + space for (cell, space), number in aligned).rstrip()
 
     return "\n".join([text(header), "  ".join("-" * width for width in widths), *map(text, rows)])
 

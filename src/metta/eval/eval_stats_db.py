@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from metta.agent import checkpoints
-from metta.errors import StatsError, nearest
+from metta.errors import StatsError
+from metta.eval.filters import SAMPLES, Condition, Filter, condition_of
 from metta.eval.questions import Answer, Parameters, ask, ask_for_first, ask_for_rows
 from metta.eval.reward_summary import EvalRewardSummary
 from metta.eval.statistics import Summary, summarize
 from metta.sim import SimulationStatsDB, parse_policy_uri
 
-# A filter: column or episode attribute -> a value, or several of which one must match; or a condition in SQL.
-Filter = Mapping[str, Any] | str | None
-
 SCORE_METRIC = "score_metric"  # the episode attribute that names a simulation's own score
-
-_SAMPLES = "policy_simulation_agent_samples"
-_COLUMNS = ("sim_name", "sim_env", "simulation_id", "episode_id", "seed", "agent_id")
-
-
-class _Condition(NamedTuple):
-    """A piece of SQL over the samples view `s`, and its parameters."""
-
-    sql: str
-    parameters: list[Any]
 
 
 class EvalStatsDB(SimulationStatsDB):
@@ -38,6 +25,9 @@ class EvalStatsDB(SimulationStatsDB):
     **How an average is made**: over all agent-episode pairs of the policy that recorded anything. A pair without the
     metric counts 0; episodes that were asked for but never finished are not there and do not count. Without samples the
     answer is None; an unknown metric over existing samples gives 0.0.
+
+    Samples of a policy are those in which it was asked to play (player 0). Those in which it was an opponent, also its
+    own, are counted only by a filter that names the `player`: `{"player": [1, 2]}`.
 
     A policy is named by the path of its checkpoint, or of its run, and its epoch (`key_and_version`).
     """
@@ -68,6 +58,8 @@ class EvalStatsDB(SimulationStatsDB):
             return key, version
         path = re.sub(r"^\w+://", "", text)
         if path.endswith(".pt"):
+            from metta.agent import checkpoints  # loads torch, which a question does not need
+
             return checkpoints.key_and_version(path)
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if len(parts) > 1 and parts[-1] == "checkpoints":
@@ -83,7 +75,8 @@ class EvalStatsDB(SimulationStatsDB):
         """Return the mean of `metric` over the policy's samples, 0 where it is missing; None without samples.
 
         `filter`: `{"sim_name": "arena/basic"}`, with any of sim_name, sim_env, simulation_id, episode_id, seed,
-        agent_id, or an episode attribute; several values are alternatives. Or a condition in SQL over those columns.
+        agent_id, player, or an episode attribute; several values (a list, a range, an array) are alternatives. Or one
+        condition in SQL over those columns.
         """
         return self._aggregate("avg(value)", metric, checkpoint_path, epoch, filter)
 
@@ -101,8 +94,8 @@ class EvalStatsDB(SimulationStatsDB):
 
     def sample_count(self, checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None) -> int:
         """Return how many agent-episode pairs of the policy recorded anything."""
-        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
-        sql = f"SELECT count(*) FROM {_SAMPLES} s WHERE {where.sql}"
+        where = self._where(checkpoint_path, epoch, filter)
+        sql = f"SELECT count(*) FROM {SAMPLES} s WHERE {where.sql}"
         ((count,),) = self._rows(sql, where.parameters)
         return int(count)
 
@@ -110,7 +103,7 @@ class EvalStatsDB(SimulationStatsDB):
         self, checkpoint_path: str | Path, epoch: int | None = None, metric: str = "reward"
     ) -> dict[str, float]:
         """Return simulation name -> mean of `metric`, as `get_average_metric_by_filter` makes it, sorted by name."""
-        where = self._where(self.key_and_version(checkpoint_path, epoch), None)
+        where = self._where_by_name(checkpoint_path, epoch, None)
         rows = self._rows(
             f"SELECT sim_name, avg(value) FROM ({_values(where.sql)}) GROUP BY sim_name ORDER BY sim_name",
             [metric, *where.parameters],
@@ -127,9 +120,9 @@ class EvalStatsDB(SimulationStatsDB):
 
     def score_metrics(self, checkpoint_path: str | Path, epoch: int | None = None) -> dict[str, str]:
         """Return simulation name -> the metric that is its score (`SimulationConfig.score_metric`, else `reward`)."""
-        where = self._where(self.key_and_version(checkpoint_path, epoch), None)
+        where = self._where_by_name(checkpoint_path, epoch, None)
         rows = self._rows(
-            f"""SELECT s.sim_name, coalesce(max(a.value), 'reward') FROM {_SAMPLES} s
+            f"""SELECT s.sim_name, coalesce(max(a.value), 'reward') FROM {SAMPLES} s
                 LEFT JOIN episode_attributes a ON a.episode_id = s.episode_id AND a.attribute = '{SCORE_METRIC}'
                 WHERE {where.sql} GROUP BY s.sim_name ORDER BY s.sim_name""",
             where.parameters,
@@ -143,7 +136,7 @@ class EvalStatsDB(SimulationStatsDB):
 
         Sorted by simulation and seed, so that two policies' rows can be paired.
         """
-        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
+        where = self._where_by_name(checkpoint_path, epoch, filter)
         return self.query(
             f"""SELECT sim_name, seed, avg(value) AS value, count(*) AS agents FROM ({_values(where.sql)})
                 GROUP BY sim_name, seed ORDER BY sim_name, seed""",
@@ -158,15 +151,14 @@ class EvalStatsDB(SimulationStatsDB):
         if episodes.empty:
             return None
         groups = [group for _, group in episodes.groupby("sim_name")]
-        seeds = [tuple(group["seed"]) for group in groups]
-        number = int(episodes["seed"].nunique())
-        return summarize([group["value"].to_numpy() for group in groups], blocks=seeds, seeds=number)
+        seeds = [group["seed"].tolist() for group in groups]
+        return summarize([group["value"].to_numpy() for group in groups], seeds=seeds)
 
     def episode_metrics(
         self, metrics: Sequence[str], checkpoint_path: str | Path, epoch: int | None = None, filter: Filter = None
     ) -> pd.DataFrame:
         """Return `episode_values` of many metrics: indexed by sim_name and seed, a column `agents` and one a metric."""
-        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
+        where = self._where_by_name(checkpoint_path, epoch, filter)
         values = self.query(
             f"""SELECT s.sim_name, s.seed, m.metric, sum(m.value) AS value
                 FROM {_chosen(where.sql)} s
@@ -175,7 +167,7 @@ class EvalStatsDB(SimulationStatsDB):
             [*where.parameters, list(metrics)],
         )
         agents = self.query(
-            f"SELECT sim_name, seed, count(*) AS agents FROM {_SAMPLES} s WHERE {where.sql} GROUP BY ALL ORDER BY ALL",
+            f"SELECT sim_name, seed, count(*) AS agents FROM {SAMPLES} s WHERE {where.sql} GROUP BY ALL ORDER BY ALL",
             where.parameters,
         )
         table = values.pivot_table(index=["sim_name", "seed"], columns="metric", values="value", aggfunc="sum")
@@ -207,32 +199,31 @@ class EvalStatsDB(SimulationStatsDB):
     def _aggregate(
         self, aggregate: str, metric: str, checkpoint_path: str | Path, epoch: int | None, filter: Filter
     ) -> float | None:
-        where = self._where(self.key_and_version(checkpoint_path, epoch), filter)
+        where = self._where(checkpoint_path, epoch, filter)
         sql = f"SELECT {aggregate} FROM ({_values(where.sql)})"
         ((value,),) = self._rows(sql, [metric, *where.parameters])
         return None if value is None else float(value)
 
-    def _where(self, policy: tuple[str, int], filter: Filter) -> _Condition:
-        condition = _Condition("s.policy_key = ? AND s.policy_version = ?", list(policy))
-        if isinstance(filter, str):
-            return _Condition(f"{condition.sql} AND ({filter})", condition.parameters)
-        for name, value in (filter or {}).items():
-            values = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
-            marks = ", ".join("?" * len(values)) or "NULL"
-            if name in _COLUMNS:
-                condition = _Condition(f"{condition.sql} AND s.{name} IN ({marks})", [*condition.parameters, *values])
-                continue
-            self._check_attribute(name)
-            sql = f"""{condition.sql} AND s.episode_id IN
-                      (SELECT episode_id FROM episode_attributes WHERE attribute = ? AND value IN ({marks}))"""
-            condition = _Condition(sql, [*condition.parameters, name, *map(str, values)])
-        return condition
+    def _where(self, checkpoint_path: str | Path, epoch: int | None, filter: Filter) -> Condition:
+        return condition_of(self.connection, self.key_and_version(checkpoint_path, epoch), filter)
 
-    def _check_attribute(self, name: str) -> None:
-        rows = self._rows("SELECT DISTINCT attribute FROM episode_attributes")
-        allowed = [*_COLUMNS, *sorted(row[0] for row in rows)]
-        if name not in allowed:
-            raise StatsError(f"no filter is called {name!r}; there are {', '.join(allowed)}{nearest(name, allowed)}")
+    def _where_by_name(self, checkpoint_path: str | Path, epoch: int | None, filter: Filter) -> Condition:
+        """Do as `_where`, for what is told by simulations' names. Raises StatsError if one stands for two worlds."""
+        where = self._where(checkpoint_path, epoch, filter)
+        names = [
+            row[0] for row in self._rows("SELECT name FROM simulations GROUP BY name HAVING count(DISTINCT env) > 1")
+        ]
+        if names:  # of files that were merged
+            rows = self._rows(
+                f"""SELECT sim_name, list(DISTINCT sim_env ORDER BY sim_env) AS envs FROM {SAMPLES} s
+                    WHERE {where.sql} AND sim_name IN (SELECT unnest(?)) GROUP BY sim_name HAVING len(envs) > 1""",
+                [*where.parameters, names],
+            )
+            for name, envs in rows:
+                raise StatsError(
+                    f"{name} was played in {len(envs)} worlds: filter by sim_env, one of {', '.join(envs)}"
+                )
+        return where
 
 
 def _values(where: str) -> str:
@@ -245,4 +236,4 @@ def _values(where: str) -> str:
 
 def _chosen(where: str) -> str:
     """Return SQL for the samples that a condition chooses, in which only their own columns have a name."""
-    return f"(SELECT * FROM {_SAMPLES} s WHERE {where})"
+    return f"(SELECT * FROM {SAMPLES} s WHERE {where})"

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metta.errors import RunError
 from metta.eval.analysis import policy_versions
 from metta.eval.eval_stats_db import EvalStatsDB
-from metta.eval.statistics import Interval, Values, mean_interval
+from metta.eval.resampling import Values
+from metta.eval.statistics import Interval, mean_interval
 from metta.sim import SimulationConfig
 
 _BINS = 60  # points of a drawn curve
@@ -31,9 +33,15 @@ class Point(NamedTuple):
 class Curve:
     """A run as it is drawn."""
 
-    label: str
+    run: str
     training: Sequence[Point]
     evaluations: Sequence[Point] = ()
+    is_elsewhere: bool = False  # trained in another world than the run that the report is about
+
+    @property
+    def label(self) -> str:
+        """What stands beside the line."""
+        return f"{self.run} (in another world)" if self.is_elsewhere else self.run
 
     def last(self) -> Point | None:
         """Return the latest point; None of an empty curve."""
@@ -89,17 +97,25 @@ def read_curve(run_dir: Path, simulation: SimulationConfig) -> Curve:
 def read_training(run_dir: Path, *, metric: str) -> Training:
     """Return a run's epochs from its `metrics.jsonl`; empty if there is none. A last line that was cut off is left out.
 
-    `metric` is a name of metrics.jsonl, such as `overview/hearts`.
+    `metric` is a name of metrics.jsonl, such as `overview/hearts`. Raises RunError if a whole line is no epoch.
     """
-    rows = []
+    rows: list[tuple[float, float, float, float]] = []
     path = run_dir / "metrics.jsonl"
     if path.exists():
         with path.open(encoding="utf-8") as file:
             for line in file:
                 if not line.endswith("\n"):
                     break
-                found = json.loads(line)
-                seconds, value = found["metric/total_time"], found.get(metric, float("nan"))
-                rows.append((found["metric/epoch"], found["metric/agent_step"], seconds / 60, value))
+                rows.append(_epoch(line, metric, where=f"{path}, line {len(rows) + 1}"))
     table = np.array(rows, np.float64).reshape(-1, 4)
     return Training(table[:, 0].astype(np.int64), *table[:, 1:].T)
+
+
+def _epoch(line: str, metric: str, *, where: str) -> tuple[float, float, float, float]:
+    """Return epoch, agent steps, minutes and the metric, NaN if the epoch does not have it."""
+    try:
+        found = json.loads(line)
+        minutes, value = found["metric/total_time"] / 60, found.get(metric, float("nan"))
+        return found["metric/epoch"], found["metric/agent_step"], minutes, value
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{where} is no epoch of a run: {line.strip()[:60]!r}") from error

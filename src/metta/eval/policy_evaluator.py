@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 
 from metta.agent import Actor, PolicyActor, PolicyAgent, load_policy_from_uri
-from metta.agent.checkpoints import DATA_DIR
+from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy
 from metta.eval.reward_summary import EvalRewardSummary
 from metta.eval.statistics import Interval, summarize
 from metta.eval.suites import Suite, named_suite
@@ -64,6 +65,7 @@ class PolicyEvaluator:
         num_worlds: int | None = None,
         record_episodes: int = 1,
         data_dir: str = DATA_DIR,
+        opponents: Mapping[str, ResolvedPolicy] | None = None,
         on_progress: Callable[[str, float], None] | None = None,
     ) -> None:
         """Prepare to evaluate.
@@ -71,14 +73,15 @@ class PolicyEvaluator:
         `suite`: one, its name, or its simulations. `device` cpu, cuda or auto: for policies given as an address.
         `replay_dir`: folder or address for replays of each simulation's first `record_episodes` episodes; None: none.
         `stats_uri`: the statistics file that episodes are merged into; None: none. `threads`: cores to use. `data_dir`:
-        where runs are looked up. `on_progress` is called very often with a simulation's name and the share of it that
-        has been played, 0 to 1. Raises SuiteError for an unknown suite or two simulations of one name.
+        where runs are looked up. `opponents`: by address, other players whose files are found already. `on_progress` is
+        called very often with a simulation's name and the share of it that has been played, 0 to 1. Raises SuiteError
+        for an unknown suite or two simulations of one name.
         """
         self.suite = _suite(suite)
         self._device = _device(device)
         self._replay_dir, self._stats_uri = replay_dir, stats_uri
         self._threads, self._num_worlds, self._record_episodes = threads, num_worlds, record_episodes
-        self._data_dir = data_dir
+        self._data_dir, self._opponents = data_dir, opponents or {}
         self._on_progress = on_progress
 
     def evaluate(
@@ -105,7 +108,7 @@ class PolicyEvaluator:
         return None if self._on_progress is None else partial(self._on_progress, config.name)
 
     def _simulation(self, config: SimulationConfig, actor: Actor, key: str, version: int) -> Simulation:
-        npcs = load_npcs(config, data_dir=self._data_dir, device=self._device)
+        npcs = load_npcs(config, data_dir=self._data_dir, device=self._device, found=self._opponents)
         return Simulation(
             config,
             actor,
@@ -143,9 +146,19 @@ class PolicyEvaluator:
         )
 
 
-def load_npcs(config: SimulationConfig, *, data_dir: str, device: torch.device) -> list[Actor]:
-    """Return those who play beside the policy. Raises CheckpointError if one cannot be loaded."""
-    return [load_policy_from_uri(uri, data_dir=data_dir, device=device) for uri in config.npc_policy_uris]
+def load_npcs(
+    config: SimulationConfig,
+    *,
+    data_dir: str,
+    device: torch.device,
+    found: Mapping[str, ResolvedPolicy] = MappingProxyType({}),
+) -> list[Actor]:
+    """Return those who play beside the policy; `found`: by address, those that need not be looked for.
+
+    Raises CheckpointError if one cannot be loaded.
+    """
+    uris = config.npc_policy_uris
+    return [load_policy_from_uri(found.get(uri, uri), data_dir=data_dir, device=device) for uri in uris]
 
 
 def weights_of(actor: Actor, npcs: Sequence[Actor] = ()) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import chain, count
 from typing import Any, NamedTuple, TypeVar
 
 import duckdb
@@ -18,6 +19,7 @@ from metta.errors import StatsError
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 T = TypeVar("T")
 
+_HUGE = ("HUGEINT", "UHUGEINT")
 _LISTEN_SECONDS = 0.05  # how often Ctrl-C is looked for
 
 
@@ -30,7 +32,7 @@ class Answer(NamedTuple):
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters = None) -> pd.DataFrame:
     """Return the answer. Raises StatsError for anything but one question, for mistakes, and for what is refused."""
-    return _answered(connection, lambda: connection.execute(_question(sql), parameters).df())
+    return _answered(connection, lambda: _whole(connection.execute(_question(sql), parameters)))
 
 
 def ask_for_rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters = None) -> list[Any]:
@@ -43,11 +45,7 @@ def ask_for_first(connection: duckdb.DuckDBPyConnection, sql: str, *, rows: int)
 
     def first() -> Answer:
         question = _question(sql)
-        connection.execute(question)
-        chunks = [connection.fetch_df_chunk()]
-        while len(chunks[-1]) and sum(map(len, chunks)) <= rows:  # some are short: of a UNION each part has its own
-            chunks.append(connection.fetch_df_chunk())
-        found = pd.concat([chunk for chunk in chunks if len(chunk)] or chunks[:1], ignore_index=True)
+        found = _beginning(connection.execute(question), rows + 1)
         if len(found) <= rows:
             return Answer(found, len(found))
         # On a line of its own: the question may end in a comment.
@@ -55,6 +53,62 @@ def ask_for_first(connection: duckdb.DuckDBPyConnection, sql: str, *, rows: int)
         return Answer(found.head(rows), int(total))
 
     return _answered(connection, first)
+
+
+def is_one_expression(text: str) -> bool:
+    """Whether `text` is an expression of SQL, or several with commas, that can stand in parentheses of their own.
+
+    Standing alone, it must have its own parentheses in order; within some, it must not be more than an expression.
+    """
+    try:
+        for sql in (f"SELECT {text}\n", f"SELECT (\n{text}\n)"):
+            if len(duckdb.extract_statements(sql)) != 1:
+                return False
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _whole(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Return all of the answer that waits."""
+    return _frame(connection, connection.fetchall()) if _has_huge(connection) else connection.df()
+
+
+def _beginning(connection: duckdb.DuckDBPyConnection, rows: int) -> pd.DataFrame:
+    """Return the first `rows` rows, or a few more, of the answer that waits."""
+    if _has_huge(connection):
+        return _frame(connection, connection.fetchmany(rows))
+    chunks = [connection.fetch_df_chunk()]
+    while len(chunks[-1]) and sum(map(len, chunks)) < rows:  # some are short: of a UNION each part has its own
+        chunks.append(connection.fetch_df_chunk())
+    return pd.concat([chunk for chunk in chunks if len(chunk)] or chunks[:1], ignore_index=True)
+
+
+def _has_huge(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a column is of 128 bits, as sums of integers are: DuckDB would make floats of it, and round."""
+    return any(str(column[1]) in _HUGE for column in connection.description or ())
+
+
+def _frame(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """Return rows of Python's values as a data frame in which integers are integers."""
+    names: list[str] = []
+    for name, *_ in connection.description or ():
+        others = (f"{name}_{number}" for number in count(1))  # as DuckDB calls them
+        names.append(next(one for one in chain([name], others) if one not in names))
+    columns = zip(*rows, strict=True) if rows else [() for _ in names]
+    types = [str(column[1]) for column in connection.description or ()]
+    return pd.DataFrame({name: _column(values, type) for name, values, type in zip(names, columns, types, strict=True)})
+
+
+def _column(values: Sequence[Any], type: str) -> pd.Series[Any]:
+    if type.startswith("DECIMAL"):
+        return pd.Series(list(values), dtype="float64")  # as everywhere else
+    if not type.endswith("INT") and type != "INTEGER":
+        return pd.Series(list(values))
+    known = [value for value in values if value is not None]
+    if known and not -(2**63) <= min(known) <= max(known) < 2**63:
+        return pd.Series([None if value is None else str(value) for value in values])  # as text: no digit is lost
+    return pd.Series(list(values), dtype="int64" if len(known) == len(values) else "Int64")
 
 
 def _question(sql: str) -> duckdb.Statement:

@@ -1,13 +1,13 @@
-"""`Report`: all that an analysis found, as text for a terminal and as a page for a browser (`pages/run_page.py`)."""
+"""`Report`: all that an analysis found, as text for a terminal; `pages/run_page.py` makes a page of it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from metta.eval.analysis import MetricRow, PolicyVersion, WastedAction, format_table
+from metta.eval.game_pairs import GamePair, format_pairs
 from metta.eval.learning_curve import Curve
 from metta.eval.scores import OVERALL, Score, Versus
 from metta.eval.statistics import FEW, Interval, Summary
@@ -24,6 +24,7 @@ class Report:
     scores: Sequence[Score]
     overall: Mapping[PolicyVersion, Summary] = field(default_factory=dict)  # over all simulations, where they agree
     comparisons: Sequence[Versus] = ()
+    pairs: Sequence[GamePair] = ()  # the games in which the first differs most from each of the others
     wasted: Mapping[PolicyVersion, Sequence[WastedAction]] = field(default_factory=dict)
     rows: Sequence[MetricRow] = ()
     replay_urls: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)  # policy -> simulation -> them
@@ -35,7 +36,7 @@ class Report:
 
     @property
     def path(self) -> Path:
-        """Where the page is, once it is saved."""
+        """Where the page is, once `pages.run_page.save` has written it."""
         return self.folder / "index.html"
 
     def table(self) -> str:
@@ -69,6 +70,10 @@ class Report:
             return f"{format_comparisons(overall)}\nthose in each simulation are on the page"
         return format_comparisons(self.comparisons) if self.comparisons else ""
 
+    def pair_table(self) -> str:
+        """Return the games that differ most as text; nothing without any."""
+        return format_pairs(self.pairs) if self.pairs else ""
+
     def wasted_table(self) -> str:
         """Return the most frequent wasted actions as text; nothing without any."""
         if not any(self.wasted.values()):
@@ -79,18 +84,3 @@ class Report:
             for action in actions
         ]
         return format_table(lines, header=["policy", "wasted action", "of all actions", "per agent and episode"])
-
-    def save(self) -> Path:
-        """Write the page, whole or not at all, and return its path."""
-        from metta.eval.pages.run_page import (
-            render,  # draws: matplotlib is slow to import, and training has no use for it
-        )
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        work = self.folder / f".index.html.{os.getpid()}.tmp"
-        try:
-            work.write_text(render(self), encoding="utf-8")
-            work.replace(self.path)
-        finally:
-            work.unlink(missing_ok=True)
-        return self.path

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from metta.errors import CheckpointError, PolicyMismatchError, RunError
 from metta.eval.analysis import AnalysisConfig, PolicyVersion, metric_rows, wasted_actions
 from metta.eval.eval_stats_db import EvalStatsDB
+from metta.eval.game_pairs import MOST_OTHERS, SHOWN, GamePair, suite_pairs
 from metta.eval.learning_curve import Curve, read_curve
+from metta.eval.recording import record_games, unrecorded
 from metta.eval.report import Report
 from metta.eval.run_suite import suite_of_run, training_simulation
 from metta.eval.scores import Versus, adjusted, compare_all, episodes_of, policy_score, read_player
@@ -29,6 +32,7 @@ def analyze_run(
     episodes: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    watch: int = 0,
     on_progress: Callable[[str, float], None] | None = None,
 ) -> Report:
     """Evaluate a run's latest policy, `config.policies` and the yardsticks where that is missing; write the report.
@@ -37,9 +41,10 @@ def analyze_run(
     world that it trained in), with `episodes` of each simulation (None: the suite's own numbers, 64 of a world). What
     is found is kept in `<run>/stats/stats.duckdb` and used again. The page is `<run>/report/index.html`, or in
     `config.output`. One of `config.policies` that cannot be loaded or cannot play is in the report's `failures`, the
-    others are evaluated. `on_progress` is called with a simulation's name and the share of it that is played. Raises
-    RunError or CheckpointError if there is no run or no policy in it, SuiteError for an unknown suite, StatsError for
-    an unknown metric.
+    others are evaluated. `watch`: so many games each way, in which the run's policy differs most from each of the
+    others, are recorded (`game_pairs.py`). `on_progress` is told what is played and the share of it that has been, 0 to
+    1. Raises RunError or CheckpointError if there is no run or no policy in it, SuiteError for an unknown suite,
+    StatsError for an unknown metric.
     """
     run_dir, config = Path(run_dir), config or AnalysisConfig()
     evaluation = StoredEvaluation(
@@ -51,22 +56,33 @@ def analyze_run(
         data_dir=str(run_dir.parent),
         on_progress=on_progress,
     )
-    policies = [evaluation.evaluate(str(run_dir))]
+    uris = {evaluation.evaluate(str(run_dir)): str(run_dir)}
     failures: dict[str, str] = {}
     for uri in config.policies:
         try:
-            policies.append(evaluation.evaluate(uri))
+            uris.setdefault(evaluation.evaluate(uri), uri)
         except (CheckpointError, PolicyMismatchError, RunError) as error:
             failures[uri] = str(error)
-    policies += evaluation.evaluate_yardsticks()
-    policies = list(dict.fromkeys(policies))
-    learned = [policy for policy in policies if policy.key not in _YARDSTICK_KEYS]
-    curves, simulation = _curves(run_dir, learned, evaluation.suite)
+    for policy in evaluation.evaluate_yardsticks():
+        uris.setdefault(policy, f"mock://{policy.key}")
+    if watch:
+        _record(evaluation, run_dir, uris, count=watch)
     with EvalStatsDB.from_uri(evaluation.stats_uri) as database:
-        analysis = _RunAnalysis(database, run_dir, evaluation.suite, policies, learned)
-        report = analysis.report(config, curves, simulation, failures=failures)
-    report.save()
+        analysis = _RunAnalysis(database, run_dir, evaluation.suite, list(uris))
+        report = analysis.report(config, failures=failures, pairs=watch or SHOWN)
+    from metta.eval.pages.run_page import save  # draws: matplotlib is slow to import, and training has no use for it
+
+    evaluation.tell(f"the page of {run_dir.name}", 0.0)
+    save(report)
     return report
+
+
+def _record(evaluation: StoredEvaluation, run_dir: Path, uris: Mapping[PolicyVersion, str], *, count: int) -> None:
+    """Play the games again in which the first policy differs most from the others, where they have no replay."""
+    with EvalStatsDB.from_uri(evaluation.stats_uri) as database:
+        pairs = _RunAnalysis(database, run_dir, evaluation.suite, list(uris)).pairs(count)
+    for policy, uri in uris.items():
+        record_games(evaluation, uri, unrecorded(pairs, str(policy)))
 
 
 def _curves(run_dir: Path, policies: Sequence[PolicyVersion], suite: Suite) -> tuple[list[Curve], SimulationConfig]:
@@ -77,7 +93,7 @@ def _curves(run_dir: Path, policies: Sequence[PolicyVersion], suite: Suite) -> t
         folder = run_dir.parent / key
         curve, world = read_curve(folder, simulation), training_simulation(folder)
         if own is not None and world is not None and world.env() != own.env():
-            curve = replace(curve, label=f"{key} (in another world)")
+            curve = replace(curve, is_elsewhere=True)
         if curve.training or curve.evaluations:
             curves.append(curve)
     return curves, simulation
@@ -92,18 +108,18 @@ class _RunAnalysis:
         run_dir: Path,
         suite: Suite,
         policies: Sequence[PolicyVersion],
-        learned: Sequence[PolicyVersion],
     ) -> None:
         self._database, self._run_dir, self._suite = database, run_dir, suite
-        self._policies, self._learned = policies, learned
+        self._policies = policies
+        self._learned = [policy for policy in policies if policy.key not in _YARDSTICK_KEYS]
         self._names = [simulation.name for simulation in suite.simulations]
-        self._players = [read_player(database, policy, suite.simulations) for policy in policies]
+        folder = run_dir / "replays"
+        self._players = [read_player(database, policy, suite.simulations, replay_dir=folder) for policy in policies]
 
-    def report(
-        self, config: AnalysisConfig, curves: list[Curve], curve_world: SimulationConfig, *, failures: dict[str, str]
-    ) -> Report:
-        """Return the report, not yet written."""
+    def report(self, config: AnalysisConfig, *, failures: dict[str, str], pairs: int) -> Report:
+        """Return the report, not yet written, with so many `pairs` of games each way."""
         database, simulations = self._database, self._suite.simulations
+        curves, curve_world = _curves(self._run_dir, self._learned, self._suite)
         filters = [episodes_of(simulation) for simulation in simulations]
         metrics = {simulation.score() for simulation in simulations}
         found = [policy_score(database, policy, simulation) for simulation in simulations for policy in self._policies]
@@ -116,9 +132,13 @@ class _RunAnalysis:
             scores=scores,
             overall=self._overall(),
             comparisons=self._comparisons(),
-            wasted={policy: wasted_actions(database, policy, filter=filters[0]) for policy in self._learned},
+            pairs=self.pairs(pairs),
+            wasted={policy: wasted_actions(database, policy, filter=_together(filters)) for policy in self._learned},
             rows=metric_rows(database, metrics=config.metrics, policies=self._learned, filters=filters),
-            replay_urls=self._replays(),
+            replay_urls={
+                player.name: {name: list(player.replays.get(name, {}).values()) for name in self._names}
+                for player in self._players
+            },
             curves=curves,
             curve_simulation=shared[0] if shared else curve_world.name,
             yardsticks={
@@ -144,18 +164,13 @@ class _RunAnalysis:
         lines = [line for other in others for line in compare_all([first], other, self._names, have_mean=one)]
         return adjusted(lines)
 
-    def _replays(self) -> dict[str, dict[str, list[str]]]:
-        """The replays of every policy and simulation that are there; a moved run's are found in its folder."""
-        found: dict[str, dict[str, list[str]]] = {}
-        for policy in self._policies:
-            for simulation in self._names:
-                urls = self._database.get_replay_urls(f"{policy.key}:v{policy.version}", simulation)
-                found.setdefault(str(policy), {})[simulation] = [there for url in urls if (there := self._there(url))]
-        return found
+    def pairs(self, count: int) -> list[GamePair]:
+        """The games in which the first policy differs most from each other one, `count` each way."""
+        first, *others = self._players
+        return [pair for other in others[:MOST_OTHERS] for pair in suite_pairs(first, other, self._suite, count=count)]
 
-    def _there(self, url: str) -> str | None:
-        """The address of a replay that can be opened: as it is, or in the folder of a run that was moved."""
-        moved = self._run_dir / "replays" / Path(url).name
-        if "://" in url:
-            return url
-        return str(moved) if moved.exists() else url if Path(url).exists() else None
+
+def _together(filters: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return a filter for what any of `filters` lets through; each names a simulation, its world and its seeds."""
+    seeds = dict.fromkeys(seed for filter in filters for seed in filter["seed"])
+    return {"seed": list(seeds)} | {name: [filter[name] for filter in filters] for name in ("sim_name", "sim_env")}

@@ -14,60 +14,45 @@ Letters: R runs of a group  S strata (simulations)  E episodes of a stratum  B b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from metta.eval.resampling import Seeds, Values, episode_weights, num_seeds, percentile_bounds
+from metta.eval.rounding import gap
 from metta.eval.significance import label_p, runs_needed
-from metta.eval.statistics import (
-    RESAMPLES,
-    Blocks,
-    Comparison,
-    Interval,
-    Summary,
-    Values,
-    block_counts,
-    interquartile_mean,
-    percentile_bounds,
-    resample_counts,
-)
+from metta.eval.statistics import Comparison, Interval, Summary, interquartile_mean, weighted_iqm
 
 
-def group_mean(strata: Sequence[Values], *, blocks: Blocks = None, seed: int = 0) -> Interval:
+def group_mean(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Interval:
     """Return the mean over strata, runs and episodes with its interval. `strata`: S arrays float64 [R, E_s]."""
     value = float(run_scores(strata).mean())
     if any(stratum.shape[1] < 2 for stratum in strata):
         return Interval(value, float("nan"), float("nan"))
-    generator = np.random.default_rng(seed)
-    runs = resample_counts(generator, len(strata[0]))
-    resampled = (runs * _scores(generator, strata, blocks)).mean(axis=1)
-    return Interval(value, *percentile_bounds(resampled).tolist())
+    resampled = []
+    for (runs,), episodes in _drawn([len(strata[0])], strata, seeds, rng_seed=rng_seed):
+        resampled.append((runs * _scores(strata, episodes)).mean(axis=1))
+    return Interval(value, *percentile_bounds(np.concatenate(resampled)).tolist())
 
 
-def group_iqm(strata: Sequence[Values], *, blocks: Blocks = None, seed: int = 0) -> Interval:
+def group_iqm(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Interval:
     """Return the interquartile mean over all episodes of all runs and strata, with its interval; [R, E_s] each."""
-    value = interquartile_mean(np.concatenate([stratum.ravel() for stratum in strata]))
+    values = np.concatenate([stratum.ravel() for stratum in strata])
+    value = interquartile_mean(values)
     if any(stratum.shape[1] < 2 for stratum in strata):
         return Interval(value, float("nan"), float("nan"))
-    labels = range(len(strata)) if blocks is None else blocks
-    lengths = {label: stratum.shape[1] for label, stratum in zip(labels, strata, strict=True)}
-    generator, found = np.random.default_rng(seed), np.empty(RESAMPLES)
-    for draw in range(RESAMPLES):
-        runs = generator.integers(len(strata[0]), size=len(strata[0]))
-        drawn = {label: generator.integers(length, size=length) for label, length in lengths.items()}
-        rows = [s[np.ix_(runs, drawn[label])].ravel() for s, label in zip(strata, labels, strict=True)]
-        found[draw] = interquartile_mean(np.concatenate(rows))
-    return Interval(value, *percentile_bounds(found).tolist())
+    order, resampled = np.argsort(values), []
+    for (runs,), episodes in _drawn([len(strata[0])], strata, seeds, rng_seed=rng_seed):
+        games = [(runs[:, :, None] * drawn[:, None, :]).reshape(len(runs), -1) for drawn in episodes]
+        resampled.append(weighted_iqm(values[order], np.concatenate(games, axis=1)[:, order]))
+    return Interval(value, *percentile_bounds(np.concatenate(resampled)).tolist())
 
 
-def summarize_group(
-    strata: Sequence[Values], *, blocks: Blocks = None, seeds: int | None = None, seed: int = 0
-) -> Summary:
+def summarize_group(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Summary:
     """Return mean and interquartile mean with intervals, as `summarize` does. `strata`: S arrays float64 [R, E_s]."""
     episodes, lengths = sum(stratum.size for stratum in strata), [stratum.shape[1] for stratum in strata]
-    mean, iqm = group_mean(strata, blocks=blocks, seed=seed), group_iqm(strata, blocks=blocks, seed=seed)
-    fewest, runs = min(lengths), len(strata[0])
-    return Summary(mean, iqm, episodes, sum(lengths) if seeds is None else seeds, fewest, runs)
+    mean, iqm = group_mean(strata, seeds=seeds, rng_seed=rng_seed), group_iqm(strata, seeds=seeds, rng_seed=rng_seed)
+    return Summary(mean, iqm, episodes, num_seeds(lengths, seeds), min(lengths), len(strata[0]))
 
 
 def run_scores(strata: Sequence[Values]) -> Values:
@@ -76,7 +61,7 @@ def run_scores(strata: Sequence[Values]) -> Values:
     return scores
 
 
-def compare_groups(x: Sequence[Values], y: Sequence[Values], *, blocks: Blocks = None, seed: int = 0) -> Comparison:
+def compare_groups(x: Sequence[Values], y: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Comparison:
     """Compare two groups of runs on the same episodes. `x`: S arrays float64 [R_x, E_s]; `y`: S of [R_y, E_s].
 
     `x[s][r, e]` and `y[s][r, e]` come from the same simulation and seed. A group of one run counts as that one policy:
@@ -85,41 +70,58 @@ def compare_groups(x: Sequence[Values], y: Sequence[Values], *, blocks: Blocks =
     if [stratum.shape[1] for stratum in x] != [stratum.shape[1] for stratum in y]:
         raise ValueError("compare_groups needs the same episodes of both groups, in the same order")
     runs_x, runs_y = run_scores(x), run_scores(y)
-    difference = float(runs_x.mean() - runs_y.mean())
-    wins = np.sign(runs_x[:, None] - runs_y[None, :]) / 2 + 0.5
+    difference = float(gap(runs_x.mean(), runs_y.mean()))
+    wins = np.sign(gap(runs_x[:, None], runs_y[None, :])) / 2 + 0.5
     pairs = [stratum.shape[1] for stratum in x]
-    low_high, chance = (
-        _resample(x, y, blocks, seed=seed) if min(pairs) > 1 else ([float("nan")] * 2, [float("nan")] * 2)
-    )
+    low_high, chance = [float("nan")] * 2, [float("nan")] * 2
+    if min(pairs) > 1:
+        low_high, chance = _bounds(x, y, seeds, rng_seed=rng_seed)
     return Comparison(
         pairs=sum(pairs),
         fewest=min(pairs),
         difference=Interval(difference, *low_high),
         probability_of_improvement=Interval(float(wins.mean()), *chance),
         share_of_wins=float(wins.mean()),
-        p_value=label_p(runs_x, runs_y, seed=seed),
+        p_value=label_p(runs_x, runs_y, rng_seed=rng_seed),
         needed=runs_needed(runs_x, runs_y),
         runs=(len(runs_x), len(runs_y)),
     )
 
 
-def _resample(
-    x: Sequence[Values], y: Sequence[Values], blocks: Blocks, *, seed: int
+def _bounds(
+    x: Sequence[Values], y: Sequence[Values], seeds: Seeds, *, rng_seed: int
 ) -> tuple[list[float], list[float]]:
     """Return the bounds of the difference and of the probability: runs of each group and episodes of both drawn."""
-    generator = np.random.default_rng(seed)
-    drawn_x, drawn_y = (resample_counts(generator, len(group[0])) for group in (x, y))
-    joined = _scores(generator, [np.concatenate([a, b]) for a, b in zip(x, y, strict=True)], blocks)
-    scores_x, scores_y = joined[:, : len(x[0])], joined[:, len(x[0]) :]
-    difference = (drawn_x * scores_x).mean(axis=1) - (drawn_y * scores_y).mean(axis=1)
-    wins = np.sign(np.round(scores_x[:, :, None] - scores_y[:, None, :], 12)) / 2 + 0.5
-    chance = np.einsum("bx,bxy,by->b", drawn_x, wins, drawn_y) / wins[0].size
-    return percentile_bounds(difference).tolist(), percentile_bounds(chance).tolist()
+    joined = [np.concatenate([a, b]) for a, b in zip(x, y, strict=True)]
+    difference, chance = [], []
+    for (runs_x, runs_y), episodes in _drawn([len(x[0]), len(y[0])], joined, seeds, rng_seed=rng_seed):
+        scores = _scores(joined, episodes)
+        scores_x, scores_y = scores[:, : len(x[0])], scores[:, len(x[0]) :]
+        difference.append(gap((runs_x * scores_x).mean(axis=1), (runs_y * scores_y).mean(axis=1)))
+        wins = np.sign(gap(scores_x[:, :, None], scores_y[:, None, :])) / 2 + 0.5
+        chance.append(np.einsum("bx,bxy,by->b", runs_x, wins, runs_y) / wins[0].size)
+    low_high, of_chance = (percentile_bounds(np.concatenate(found)).tolist() for found in (difference, chance))
+    return low_high, of_chance
 
 
-def _scores(generator: np.random.Generator, strata: Sequence[Values], blocks: Blocks) -> Values:
-    """Return each run's score on resampled episodes, [B, R]: a stratum's episodes are drawn once for all its runs."""
-    counts = block_counts(generator, [stratum.shape[1] for stratum in strata], blocks)
-    means = [drawn @ np.asarray(s, np.float64).T / s.shape[1] for drawn, s in zip(counts, strata, strict=True)]
+def _drawn(
+    groups: Sequence[int], strata: Sequence[Values], seeds: Seeds, *, rng_seed: int
+) -> Iterator[tuple[list[Values], list[Values]]]:
+    """Give chunks of resamples: how often each run of groups of these sizes is drawn, and what each episode counts.
+
+    [b, R] of each group and [b, E_s] of each stratum. To the draw a group of runs is one more stratum, whose "seeds"
+    nobody shares.
+    """
+    lengths = [*groups, *(stratum.shape[1] for stratum in strata)]
+    if seeds is not None:
+        runs = [[("run", group, run) for run in range(size)] for group, size in enumerate(groups)]
+        seeds = [*runs, *seeds]
+    for weights in episode_weights(lengths, seeds, rng_seed=rng_seed):
+        yield weights[: len(groups)], weights[len(groups) :]
+
+
+def _scores(strata: Sequence[Values], episodes: Sequence[Values]) -> Values:
+    """Return each run's score on resampled episodes, [b, R]: all runs of a stratum play the same ones."""
+    means = [drawn @ np.asarray(s, np.float64).T / s.shape[1] for drawn, s in zip(episodes, strata, strict=True)]
     scores: Values = np.mean(means, axis=0)
     return scores

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from metta.errors import StatsError
 from metta.eval.analysis import PolicyVersion
 from metta.eval.eval_stats_db import EvalStatsDB
+from metta.eval.replays import replay_urls
+from metta.eval.resampling import Values
 from metta.eval.run_groups import compare_groups, summarize_group
 from metta.eval.significance import holm
-from metta.eval.statistics import Comparison, Summary, Values, compare, summarize
+from metta.eval.statistics import Comparison, Summary, compare, summarize
 from metta.grid.cache import source_hash
 from metta.sim import SimulationConfig, evaluation_seeds
-from metta.sim.episode_rows import simulation_id
 
 OVERALL = "all"  # the name of the mean over simulations
 
@@ -37,6 +40,7 @@ class Player:
     name: str
     runs: tuple[PolicyVersion, ...]
     episodes: Mapping[str, pd.DataFrame]  # simulation -> scores: a row an evaluation seed, a column a run
+    replays: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # simulation -> seed -> address
 
     def missing(self, simulations: Sequence[SimulationConfig]) -> list[str]:
         """Return a line for every simulation of which episodes that were asked for were never finished."""
@@ -51,10 +55,9 @@ class Player:
     def summary(self, simulations: Sequence[str]) -> Summary:
         """Return mean and interquartile mean over `simulations`; of a group, the interval is of its recipe."""
         tables = [self.episodes[name] for name in simulations]
-        seeds = len(pd.Index(np.concatenate([table.index for table in tables])).unique())
         if len(self.runs) > 1:
-            return summarize_group([_by_run(table) for table in tables], blocks=_blocks(tables), seeds=seeds)
-        return summarize([_by_run(table)[0] for table in tables], blocks=_blocks(tables), seeds=seeds)
+            return summarize_group([_by_run(table) for table in tables], seeds=_seeds(tables))
+        return summarize([_by_run(table)[0] for table in tables], seeds=_seeds(tables))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,33 +77,44 @@ def episodes_of(simulation: SimulationConfig) -> dict[str, object]:
     return {"sim_name": simulation.name, "sim_env": simulation.env(), "seed": seeds}
 
 
-def own_episodes(simulation: SimulationConfig, policy: PolicyVersion) -> dict[str, object]:
-    """Return the filter for those of them that `policy` was asked to play, by the rules that hold now.
+def own_episodes(simulation: SimulationConfig) -> dict[str, object]:
+    """Return the filter for those of them that a policy was asked to play, by the rules that hold now.
 
     Without its games as somebody else's opponent, and without those from before an edit of the world's sources.
     """
-    about = simulation_id(*policy, simulation.name)
-    return {**episodes_of(simulation), "simulation_id": about, "rules": source_hash()}
+    return {**episodes_of(simulation), "player": 0, "rules": source_hash()}
 
 
 def policy_score(database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationConfig) -> Score | None:
-    """Return how `policy` scored in `simulation`; None if no episode of it is there."""
-    episodes = database.episode_values(simulation.score(), *policy, filter=own_episodes(simulation, policy))
+    """Return how `policy` scored in `simulation`; None if no episode of it is there. Raises as `read_player`."""
+    episodes = database.episode_values(simulation.score(), *policy, filter=own_episodes(simulation))
     if episodes.empty:
         return None
+    _check(episodes, policy, simulation)
     values = episodes["value"].to_numpy(np.float64)
-    summary = summarize([values], seeds=int(episodes["seed"].nunique()))
+    summary = summarize([values], seeds=[episodes["seed"].tolist()])
     return Score(policy=policy, simulation=simulation.name, summary=summary, episodes=values)
 
 
-def read_player(database: EvalStatsDB, policy: PolicyVersion, simulations: Sequence[SimulationConfig]) -> Player:
-    """Return what a file knows of a policy in `simulations`; those of which it has no episode are left out."""
-    tables = {}
+def read_player(
+    database: EvalStatsDB,
+    policy: PolicyVersion,
+    simulations: Sequence[SimulationConfig],
+    *,
+    replay_dir: str | Path | None = None,
+) -> Player:
+    """Return what a file knows of a policy in `simulations`; those of which it has no episode are left out.
+
+    `replay_dir`: where replays are looked for too (`replay_urls`). Raises StatsError if a score is infinite or nan.
+    """
+    tables, replays = {}, {}
     for simulation in simulations:
-        found = database.episode_values(simulation.score(), *policy, filter=own_episodes(simulation, policy))
+        found = database.episode_values(simulation.score(), *policy, filter=own_episodes(simulation))
         if not found.empty:
+            _check(found, policy, simulation)
             tables[simulation.name] = found.set_index("seed")[["value"]].rename(columns={"value": str(policy)})
-    return Player(name=str(policy), runs=(policy,), episodes=tables)
+            replays[simulation.name] = replay_urls(database, policy, simulation, folder=replay_dir)
+    return Player(name=str(policy), runs=(policy,), episodes=tables, replays=replays)
 
 
 def join_players(name: str, players: Sequence[Player]) -> Player:
@@ -122,10 +136,10 @@ def compare_players(player: Player, other: Player, simulations: Sequence[str]) -
     if not tables:
         return None
     x, y = [_by_run(mine) for mine, _ in tables], [_by_run(his) for _, his in tables]
-    blocks = _blocks([mine for mine, _ in tables])
+    seeds = _seeds([mine for mine, _ in tables])
     if len(player.runs) == len(other.runs) == 1:
-        return compare([table[0] for table in x], [table[0] for table in y], blocks=blocks)
-    return compare_groups(x, y, blocks=blocks)
+        return compare([table[0] for table in x], [table[0] for table in y], seeds=seeds)
+    return compare_groups(x, y, seeds=seeds)
 
 
 def compare_all(
@@ -160,9 +174,15 @@ def adjusted(comparisons: Sequence[Versus]) -> list[Versus]:
     return found
 
 
-def _blocks(tables: Sequence[pd.DataFrame]) -> list[tuple[int, ...]]:
-    """The seeds of each simulation: those of equal ones are resampled together."""
-    return [tuple(table.index) for table in tables]
+def _check(episodes: pd.DataFrame, policy: PolicyVersion, simulation: SimulationConfig) -> None:
+    """Refuse a score of which no mean can be made."""
+    for seed in episodes.loc[~np.isfinite(episodes["value"].to_numpy(np.float64)), "seed"]:
+        raise StatsError(f"{policy} in {simulation.name}: {simulation.score()} of seed {seed} is no finite number")
+
+
+def _seeds(tables: Sequence[pd.DataFrame]) -> list[list[Hashable]]:
+    """The seed of each episode of each simulation: one that several share is resampled together."""
+    return [table.index.tolist() for table in tables]
 
 
 def _by_run(table: pd.DataFrame) -> Values:

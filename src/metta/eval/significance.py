@@ -12,9 +12,9 @@ from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from metta.eval.resampling import Seeds, Values
+from metta.eval.rounding import gap
 
 LEVEL = 0.05
 POWER = 0.8
@@ -25,14 +25,14 @@ _Z = 1.959964 + 0.841621  # normal quantiles of 1 - LEVEL / 2 and of POWER
 _CHUNK = 2_000_000  # numbers drawn at a time
 
 
-def sign_flip_p(strata: Sequence[Values], *, blocks: Sequence[Hashable] | None = None, seed: int = 0) -> float:
+def sign_flip_p(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> float:
     """Return the two-sided p-value of paired differences, `strata`: S arrays float64 [E_s].
 
     If the two policies were alike, each pair's difference could as well have had the other sign. The statistic is the
-    mean over strata of each one's mean. Strata of one block (`statistics.Blocks`) have the same seeds: what belongs to
-    a seed changes its sign together. All 2^n signs are tried up to 8,192, else 10,000 are drawn. 1 if all are 0.
+    mean over strata of each one's mean. What belongs to a seed changes its sign together, in all strata that share it.
+    All 2^n signs are tried up to 8,192, else 10,000 are drawn. 1 if all are 0.
     """
-    parts = np.concatenate(_joined(strata, blocks))
+    parts = _by_seed([np.asarray(stratum, np.float64) / len(stratum) for stratum in strata], seeds)
     parts = parts[parts != 0]
     if not len(parts):
         return 1.0
@@ -40,7 +40,7 @@ def sign_flip_p(strata: Sequence[Values], *, blocks: Sequence[Hashable] | None =
     if len(parts) <= 13:
         signs = np.array(list(itertools.product((-1.0, 1.0), repeat=len(parts))))
         return float((np.abs(signs @ parts) >= at_least).mean())
-    generator, larger, drawn = np.random.default_rng(seed), 0, 0
+    generator, larger, drawn = np.random.default_rng(rng_seed), 0, 0
     while drawn < FLIPS:
         rows = min(FLIPS - drawn, max(1, _CHUNK // len(parts)))
         signs = generator.integers(0, 2, size=(rows, len(parts)), dtype=np.int8) * 2.0 - 1.0
@@ -49,7 +49,7 @@ def sign_flip_p(strata: Sequence[Values], *, blocks: Sequence[Hashable] | None =
     return (1 + larger) / (1 + FLIPS)  # the labels as they are count too: Phipson and Smyth 2010
 
 
-def label_p(x: Values, y: Values, *, seed: int = 0) -> float:
+def label_p(x: Values, y: Values, *, rng_seed: int = 0) -> float:
     """Return the two-sided p-value of a difference of means, `x`: float64 [R_x], `y`: float64 [R_y], unpaired.
 
     All ways to deal the numbers out to two groups of these sizes are tried up to 10,000, else as many are drawn. With
@@ -57,14 +57,14 @@ def label_p(x: Values, y: Values, *, seed: int = 0) -> float:
     taken as fixed: the differences from it change signs.
     """
     if min(len(x), len(y)) == 1:
-        return sign_flip_p([(x - y).astype(np.float64)], seed=seed)
+        return sign_flip_p([(x - y).astype(np.float64)], rng_seed=rng_seed)
     joined = np.concatenate([x, y])
     at_least = abs(x.mean() - y.mean()) - 1e-9 * np.abs(joined).max()
     if math.comb(len(joined), len(x)) <= FLIPS:
         chosen = np.array(list(itertools.combinations(range(len(joined)), len(x))))
         drawn = 0
     else:
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(rng_seed)
         chosen = generator.permuted(np.tile(np.arange(len(joined)), (FLIPS, 1)), axis=1)[:, : len(x)]
         drawn = 1
     ours = joined[chosen].sum(axis=1)
@@ -86,20 +86,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def pairs_needed(strata: Sequence[Values], *, blocks: Sequence[Hashable] | None = None) -> int | None:
+def pairs_needed(strata: Sequence[Values], *, seeds: Seeds = None) -> int | None:
     """Return how many pairs of each stratum would show a difference of the size found, at 5 % with a power of 80 %.
 
     n = (1.96 + 0.84)^2 v / d^2, where v / n is the variance of the mean over strata of their means: the normal
-    approximation, and no less than the test can tell. None where there is no difference, or none of it is chance.
-    Rough, since the size is uncertain itself.
+    approximation, and no less than the test can tell. None where there is no difference, or a stratum's single pair
+    does not tell what is chance. Rough, since the size is uncertain itself; strata that share seeds are taken to share
+    as many of the new ones.
     """
     difference = float(np.mean([stratum.mean() for stratum in strata]))
-    joined = _joined(strata, blocks)
-    variance = sum(float((values * len(values)).var(ddof=1)) for values in joined if len(values) > 1)
-    variance /= len(strata) ** 2
-    if abs(difference) < 1e-12 or variance < 1e-24:
+    several = [(stratum - stratum.mean()) / math.sqrt(max(1, len(stratum) - 1)) for stratum in strata]
+    parts = _by_seed(several, seeds)
+    variance = float((parts**2).sum()) / len(strata) ** 2
+    if abs(difference) < 1e-12 or min(map(len, strata)) < 2:
         return None
-    return math.ceil(max(_Z**2 * variance / difference**2, FEWEST_PAIRS / len(joined)))
+    fewest = FEWEST_PAIRS * sum(map(len, strata)) / len(strata) / len(parts)
+    return math.ceil(max(_Z**2 * variance / difference**2, fewest))
 
 
 def more_for(comparisons: int) -> float:
@@ -115,18 +117,20 @@ def runs_needed(x: Values, y: Values) -> int | None:
 
     A group of one is a fixed policy: it needs no more runs, the other one a few more.
     """
-    difference = float(x.mean() - y.mean())
+    difference = float(gap(x.mean(), y.mean()))
     variance = sum(float(group.var(ddof=1)) for group in (x, y) if len(group) > 1)
-    if difference == 0 or variance == 0:
+    if difference == 0:
         return None
     fewest = FEWEST_PAIRS if min(len(x), len(y)) == 1 else FEWEST_RUNS
     return max(fewest, math.ceil(_Z**2 * variance / difference**2))
 
 
-def _joined(strata: Sequence[Values], blocks: Sequence[Hashable] | None) -> list[Values]:
-    """Return, for each block, what every seed adds to the sum over its strata of their means, [E]."""
-    sums: dict[Hashable, Values] = {}
-    for index, stratum in enumerate(strata):
-        label = index if blocks is None else blocks[index]
-        sums[label] = sums.get(label, np.zeros(len(stratum))) + np.asarray(stratum, np.float64) / len(stratum)
-    return list(sums.values())
+def _by_seed(strata: Sequence[Values], seeds: Seeds) -> Values:
+    """Return the sum of all numbers of each seed, one a different seed; without seeds all numbers as they are."""
+    if seeds is None:
+        return np.concatenate(strata)
+    sums: dict[Hashable, float] = {}
+    for stratum, labels in zip(strata, seeds, strict=True):
+        for label, value in zip(labels, stratum.tolist(), strict=True):
+            sums[label] = sums.get(label, 0.0) + value
+    return np.array(list(sums.values()), np.float64)

@@ -6,9 +6,8 @@ samples. With several simulations (strata) each is resampled within itself: the 
     Agarwal, Schwarzer, Castro, Courville, Bellemare: Deep Reinforcement Learning at the Edge of the Statistical
     Precipice, NeurIPS 2021, sections 3 and 4, https://arxiv.org/abs/2108.13264
 
-Simulations that are played on the same seeds are no independent strata: the same maps come up, and the scores of one
-seed may go together (0.96 to 1 between the arena with and without combat, where nobody fights). They form a block, in
-which each resample draws the same seeds for all.
+Simulations that share seeds, all or some of them, are no independent strata: a seed is drawn together in all of them
+(`resampling.py`).
 
 What it says holds for the policy that played, on other maps of these simulations; several policies that were trained
 alike, to say something of the training, are in `run_groups.py`. Results are the same for the same numbers: the
@@ -19,24 +18,18 @@ Letters: S strata (simulations)  E episodes of a stratum  B bootstrap resamples.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from metta.eval.resampling import Seeds, Values, episode_weights, num_seeds, percentile_bounds
+from metta.eval.rounding import SAME, gap
 from metta.eval.significance import pairs_needed, sign_flip_p
 
-RESAMPLES = 2000
-CONFIDENCE = 0.95
 FEW_RUNS = 5  # runs of a group below which its interval says little of the next run
 FEW = 10  # episodes below which intervals are too narrow: of 5 they hold the truth 8 times in 10 (docs/evaluation.md)
-_CHUNK = 2_000_000  # numbers drawn at a time
-
-Values = NDArray[np.float64]
-# A label for each stratum: those of one label have the same seeds in the same order. None: each has seeds of its own.
-Blocks = Sequence[Hashable] | None
 
 
 class Interval(NamedTuple):
@@ -49,7 +42,8 @@ class Interval(NamedTuple):
     def decimals(self) -> int:
         """Return how many decimals are worth printing: two digits of the interval's width, 0 to 6."""
         width = self.high - self.low
-        return int(np.clip(1 - np.floor(np.log10(width)), 0, 6)) if width > 0 else 2
+        is_rounding = width <= SAME * max(abs(self.low), abs(self.high))
+        return int(np.clip(1 - np.floor(np.log10(width)), 0, 6)) if width > 0 and not is_rounding else 2
 
     def text(self, *, like: Interval | None = None, sign: str = "") -> str:
         """Return the value with as many decimals as it, or `like`, is known to; `sign` "+" shows a plus too."""
@@ -106,84 +100,105 @@ def interquartile_mean(values: Values) -> float:
 
     Agarwal et al. 2021, section 4.2; `scipy.stats.trim_mean(values, 0.25, axis=None)`.
     """
-    return float(_iqm_rows(np.asarray(values, np.float64).reshape(1, -1))[0])
+    ordered = np.sort(np.asarray(values, np.float64), axis=None)
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
 
 
-def mean_interval(strata: Sequence[Values], *, blocks: Blocks = None, seed: int = 0) -> Interval:
+def weighted_iqm(values: Values, weights: Values) -> Values:
+    """Return the interquartile mean of N numbers that count `weights` times, [B]; an N-th of the sum is one number.
+
+    `values`: [N], ascending. `weights`: [B, N], rows sum to N; where all are whole it is `interquartile_mean` of so
+    many copies. One order for all resamples: sorting each of them would take ten times as long.
+    """
+    cut = len(values) // 4
+    inside = np.clip(np.cumsum(weights, axis=1), cut, len(values) - cut)
+    means: Values = np.diff(inside, prepend=cut, axis=1) @ values / (len(values) - 2 * cut)
+    return means
+
+
+def mean_interval(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Interval:
     """Return the mean over strata of each one's mean, and its interval. `strata`: S arrays float64 [E_s]."""
     columns = [np.asarray(stratum, np.float64)[:, None] for stratum in strata]
-    return mean_intervals(columns, blocks=blocks, seed=seed)[0]
+    return mean_intervals(columns, seeds=seeds, rng_seed=rng_seed)[0]
 
 
-def mean_intervals(strata: Sequence[Values], *, blocks: Blocks = None, seed: int = 0) -> list[Interval]:
+def mean_intervals(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> list[Interval]:
     """Return `mean_interval` of many metrics at once. `strata`: S arrays float64 [E_s, M]; gives M intervals."""
     value = np.mean([stratum.mean(axis=0) for stratum in strata], axis=0)
     if any(len(stratum) < 2 for stratum in strata):
         return [Interval(float(mean), float("nan"), float("nan")) for mean in value]
-    generator = np.random.default_rng(seed)
-    counts = block_counts(generator, [len(stratum) for stratum in strata], blocks)
-    resampled = np.mean([drawn @ stratum / len(stratum) for drawn, stratum in zip(counts, strata, strict=True)], axis=0)
-    low, high = percentile_bounds(resampled)
+    lengths, resampled = [len(stratum) for stratum in strata], []
+    for weights in episode_weights(lengths, seeds, rng_seed=rng_seed):
+        means = [drawn @ stratum / len(stratum) for drawn, stratum in zip(weights, strata, strict=True)]
+        resampled.append(np.mean(means, axis=0))
+    low, high = percentile_bounds(np.concatenate(resampled))
     return [Interval(*numbers) for numbers in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)]
 
 
-def iqm_interval(strata: Sequence[Values], *, blocks: Blocks = None, seed: int = 0) -> Interval:
+def iqm_interval(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Interval:
     """Return the interquartile mean over all episodes of all strata, and its interval."""
-    value = interquartile_mean(np.concatenate(strata))
+    values = np.concatenate(strata)
+    value = interquartile_mean(values)
     if any(len(stratum) < 2 for stratum in strata):
         return Interval(value, float("nan"), float("nan"))
-    resampled = [_iqm_rows(np.concatenate(rows, axis=1)) for rows in _resampled(strata, blocks, seed=seed)]
+    order, lengths = np.argsort(values), [len(stratum) for stratum in strata]
+    drawn = (np.concatenate(weights, axis=1) for weights in episode_weights(lengths, seeds, rng_seed=rng_seed))
+    resampled = [weighted_iqm(values[order], weights[:, order]) for weights in drawn]
     low, high = percentile_bounds(np.concatenate(resampled))
     return Interval(value, float(low), float(high))
 
 
-def summarize(strata: Sequence[Values], *, blocks: Blocks = None, seeds: int | None = None, seed: int = 0) -> Summary:
-    """Return mean and interquartile mean with intervals. `strata`: at least one array, none of them empty.
-
-    `seeds`: how many different evaluation seeds the episodes have, if strata share some.
-    """
+def summarize(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Summary:
+    """Return mean and interquartile mean with intervals. `strata`: at least one array, none of them empty."""
     lengths = [len(stratum) for stratum in strata]
-    mean = mean_interval(strata, blocks=blocks, seed=seed)
-    iqm = iqm_interval(strata, blocks=blocks, seed=seed)
-    return Summary(mean, iqm, sum(lengths), sum(lengths) if seeds is None else seeds, min(lengths))
+    mean = mean_interval(strata, seeds=seeds, rng_seed=rng_seed)
+    iqm = iqm_interval(strata, seeds=seeds, rng_seed=rng_seed)
+    return Summary(mean, iqm, sum(lengths), num_seeds(lengths, seeds), min(lengths))
 
 
 def probability_of_improvement(
-    x: Sequence[Values], y: Sequence[Values], *, paired: bool = False, blocks: Blocks = None, seed: int = 0
+    x: Sequence[Values], y: Sequence[Values], *, paired: bool = False, seeds: Seeds = None, rng_seed: int = 0
 ) -> Interval:
     """Return P(X > Y): the chance that an episode of x scores more than one of y, averaged over strata; ties half.
 
     Agarwal et al. 2021, section 4.3: the Mann-Whitney U statistic over all pairs of a stratum, divided by their number.
     x and y are resampled independently, as there; if they are `paired`, pair by pair, since x[s][e] and y[s][e] played
-    the same map. `x`, `y`: the same S strata, of any lengths.
+    the same map, on `seeds[s][e]`. `x`, `y`: the same S strata, of any lengths.
     """
+    if seeds is not None and not paired:
+        raise ValueError("only pairs have a seed")
     once = [_wins(a, b, np.ones((1, len(a))), np.ones((1, len(b)))) for a, b in zip(x, y, strict=True)]
     value = float(np.mean(once))
     if any(min(len(a), len(b)) < 2 for a, b in zip(x, y, strict=True)):
         return Interval(value, float("nan"), float("nan"))
-    generator = np.random.default_rng(seed)
-    drawn_x = block_counts(generator, [len(stratum) for stratum in x], blocks)
-    drawn_y = drawn_x if paired else block_counts(generator, [len(stratum) for stratum in y], blocks)
-    low, high = percentile_bounds(np.mean(list(map(_wins, x, y, drawn_x, drawn_y)), axis=0))
+    lengths = [len(stratum) for stratum in x]
+    if paired:
+        drawn = ((weights, weights) for weights in episode_weights(lengths, seeds, rng_seed=rng_seed))
+    else:
+        both = episode_weights([*lengths, *(len(stratum) for stratum in y)], rng_seed=rng_seed)
+        drawn = ((weights[: len(x)], weights[len(x) :]) for weights in both)
+    resampled = [np.mean(list(map(_wins, x, y, *weights)), axis=0) for weights in drawn]
+    low, high = percentile_bounds(np.concatenate(resampled))
     return Interval(value, float(low), float(high))
 
 
-def compare(x: Sequence[Values], y: Sequence[Values], *, blocks: Blocks = None, seed: int = 0) -> Comparison:
+def compare(x: Sequence[Values], y: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 0) -> Comparison:
     """Compare x with y, paired: `x[s][e]` and `y[s][e]` come from the same simulation and seed.
 
     Pairing takes the luck of the map out of the difference; its interval is narrower than two intervals side by side.
     """
     if [len(a) for a in x] != [len(b) for b in y]:
         raise ValueError("compare needs the same episodes of both policies, in the same order")
-    differences = [np.asarray(a, np.float64) - b for a, b in zip(x, y, strict=True)]
+    differences = [gap(a, b) for a, b in zip(x, y, strict=True)]
     return Comparison(
         pairs=sum(len(stratum) for stratum in differences),
         fewest=min(len(stratum) for stratum in differences),
-        difference=mean_interval(differences, blocks=blocks, seed=seed),
-        probability_of_improvement=probability_of_improvement(x, y, paired=True, blocks=blocks, seed=seed),
+        difference=mean_interval(differences, seeds=seeds, rng_seed=rng_seed),
+        probability_of_improvement=probability_of_improvement(x, y, paired=True, seeds=seeds, rng_seed=rng_seed),
         share_of_wins=share_of_wins(differences),
-        p_value=sign_flip_p(differences, blocks=blocks, seed=seed),
-        needed=pairs_needed(differences, blocks=blocks),
+        p_value=sign_flip_p(differences, seeds=seeds, rng_seed=rng_seed),
+        needed=pairs_needed(differences, seeds=seeds),
     )
 
 
@@ -193,55 +208,13 @@ def share_of_wins(differences: Sequence[Values]) -> float:
 
 
 def _wins(x: Values, y: Values, drawn_x: Values, drawn_y: Values) -> Values:
-    """Return the share of all pairs in which x is more, ties half, [B]; `drawn_x` [B, E_x]: how often each is drawn.
+    """Return the share of all pairs in which x is more, ties half, [B]; `drawn_x` [B, E_x]: how often each counts.
 
     A sum over y in ascending order says how many are below an x, so that no table of all pairs is made.
     """
-    order = np.argsort(y)
+    order, rounding = np.argsort(y), SAME * np.abs(x)
     below = np.pad(np.cumsum(drawn_y[:, order], axis=1), ((0, 0), (1, 0)))
-    fewer, no_more = np.searchsorted(y[order], x, "left"), np.searchsorted(y[order], x, "right")
+    fewer = np.searchsorted(y[order], x - rounding, "left")
+    no_more = np.searchsorted(y[order], x + rounding, "right")
     wins: Values = (drawn_x * (below[:, fewer] + below[:, no_more])).sum(axis=1) / (2 * len(x) * len(y))
     return wins
-
-
-def _iqm_rows(rows: Values) -> Values:
-    """Return the interquartile mean of every row."""
-    ordered = np.sort(rows, axis=1)
-    cut = rows.shape[1] // 4
-    middle: Values = ordered[:, cut : rows.shape[1] - cut].mean(axis=1)
-    return middle
-
-
-def resample_counts(generator: np.random.Generator, episodes: int) -> Values:
-    """Return how often each episode is drawn in each resample, [B, E]: enough to know every mean."""
-    counts: Values = generator.multinomial(episodes, np.full(episodes, 1 / episodes), size=RESAMPLES).astype(np.float64)
-    return counts
-
-
-def block_counts(generator: np.random.Generator, lengths: Sequence[int], blocks: Blocks) -> list[Values]:
-    """Return `resample_counts` of every stratum; those of a block share them."""
-    labels = range(len(lengths)) if blocks is None else blocks
-    drawn: dict[Hashable, Values] = {}
-    for label, length in zip(labels, lengths, strict=True):
-        if label not in drawn:
-            drawn[label] = resample_counts(generator, length)
-    return [drawn[label] for label in labels]
-
-
-def _resampled(strata: Sequence[Values], blocks: Blocks, *, seed: int) -> Iterator[list[Values]]:
-    """Give resamples of every stratum with replacement, in chunks that fit in memory."""
-    generator = np.random.default_rng(seed)
-    labels = list(range(len(strata))) if blocks is None else list(blocks)
-    lengths = dict(zip(labels, map(len, strata), strict=True))
-    chunk = max(1, min(RESAMPLES, _CHUNK // sum(len(stratum) for stratum in strata)))
-    for start in range(0, RESAMPLES, chunk):
-        count = min(chunk, RESAMPLES - start)
-        drawn = {label: generator.integers(length, size=(count, length)) for label, length in lengths.items()}
-        yield [stratum[drawn[label]] for stratum, label in zip(strata, labels, strict=True)]
-
-
-def percentile_bounds(resampled: Values) -> Values:
-    """Return the lower and the upper bound, [2, ...], of resampled statistics [B, ...]."""
-    tail = 50 * (1 - CONFIDENCE)
-    bounds: Values = np.percentile(resampled, [tail, 100 - tail], axis=0)
-    return bounds

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from metta.agent import Actor, load_policy_from_uri
 from metta.agent.checkpoints import DATA_DIR
-from metta.errors import PolicyMismatchError, StatsError
+from metta.errors import CheckpointError, PolicyMismatchError, StatsError
 from metta.eval.analysis import PolicyVersion
 from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.policy_evaluator import PolicyEvaluator, load_npcs, weights_of
@@ -34,17 +34,23 @@ class StoredEvaluation:
     threads: int = 1
     device: str = "cpu"
     data_dir: str = DATA_DIR
-    on_progress: Callable[[str, float], None] | None = None  # of what is played: `PolicyEvaluator`
+    given: dict[PolicyVersion, tuple[str, dict[str, str]]] = field(default_factory=dict)  # -> its address and weights
+    on_progress: Callable[[str, float], None] | None = None  # is told what is played, and the share that is, 0 to 1
 
     def evaluate(self, uri: str) -> PolicyVersion:
         """Play those simulations of which the file lacks an episode of the policy at `uri`; return the policy.
 
-        Raises CheckpointError if it cannot be loaded, PolicyMismatchError if it cannot play in a world.
+        Raises CheckpointError if it cannot be loaded, or if another network of its name and version was given under
+        another address: a file cannot tell their games apart. PolicyMismatchError if it cannot play in a world.
         """
         actor = load_policy_from_uri(uri, data_dir=self.data_dir, device=torch.device(self.device))
         policy = PolicyVersion(actor.key, actor.version)
+        before, weights = self.given.setdefault(policy, (uri, weights_of(actor)))
+        if before != uri and weights != weights_of(actor):
+            raise CheckpointError(f"{uri} is called {policy}, as {before} is, which is another network: rename its run")
         missing = self._missing(policy, actor)
         if missing:
+            self.tell(f"{policy} in {missing[0].name}", 0.0)
             PolicyEvaluator(
                 missing,
                 device=self.device,
@@ -52,9 +58,14 @@ class StoredEvaluation:
                 stats_uri=self.stats_uri,
                 threads=self.threads,
                 data_dir=self.data_dir,
-                on_progress=self.on_progress,
+                on_progress=lambda simulation, share: self.tell(f"{policy} in {simulation}", share),
             ).evaluate(actor)
         return policy
+
+    def tell(self, what: str, share: float) -> None:
+        """Call `on_progress`, if somebody asked for it."""
+        if self.on_progress is not None:
+            self.on_progress(what, share)
 
     def evaluate_yardsticks(self) -> list[PolicyVersion]:
         """Play the scripted and the random agent where they are missing; return those that can play."""
@@ -86,7 +97,7 @@ def _holds(database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationC
     sources makes all of them missing: scores from before and after must not be compared, and of a scripted agent
     nothing else says that it plays another game now.
     """
-    filter = {**own_episodes(simulation, policy), **weights}
+    filter = {**own_episodes(simulation), **weights}
     return len(database.episode_values("reward", *policy, filter=filter)) == simulation.num_episodes
 
 

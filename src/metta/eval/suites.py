@@ -28,7 +28,9 @@ class Suite(Config):
     @field_validator("simulations")
     @classmethod
     def _check_names(cls, simulations: list[SimulationConfig]) -> list[SimulationConfig]:
-        """Keep copies of our own, and refuse two of one name."""
+        """Keep copies of our own, and refuse none at all, and two of one name."""
+        if not simulations:
+            raise SuiteError("a suite holds no simulations: there is nothing to play")
         names = [simulation.name for simulation in simulations]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -76,31 +78,49 @@ def named_suite(name: str, *, episodes: int | None = None) -> Suite:
 def shared_suite(
     suite: Suite, npc_policy_uri: Sequence[str], *, policy_agents_pct: float = 0.5, data_dir: str = DATA_DIR
 ) -> Suite:
-    """Return the simulations of `suite` with agents left to other policies.
+    """Return the simulations of `suite` with agents left to other policies: `shared_simulation` of each.
 
-    Each gets a name of its own, `arena/basic/against-scripted`, so that its episodes stand beside those of the policy
-    alone and do not replace them. A run means its latest epoch now: `my_run` becomes `my_run:120`, for against a later
-    epoch it is another game. Raises CheckpointError if an address names nothing, SuiteError if the agents of a world
-    cannot be shared so.
+    A run means its latest epoch now: `my_run` becomes `my_run:120`, for against a later epoch it is another game.
+    Raises CheckpointError if an address names nothing, SuiteError if the agents of a world cannot be shared so.
     """
-    found = [resolve_policy_uri(uri, data_dir=data_dir) for uri in npc_policy_uri]
-    others = "-and-".join(_label(policy) for policy in found)
-    share = "" if policy_agents_pct == 0.5 else f"-at-{policy_agents_pct:g}"
-    uris = [_fixed_uri(policy, data_dir) for policy in found]
-    changes = {"npc_policy_uri": uris, "policy_agents_pct": policy_agents_pct}
-    shared = []
-    for simulation in suite.simulations:
-        name = f"{simulation.name}/against-{others}{share}"
-        try:
-            shared.append(SimulationConfig.model_validate({**simulation.model_dump(), **changes, "name": name}))
-        except ValidationError as error:
-            raise SuiteError(f"{simulation.name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    others = [resolve_policy_uri(uri, data_dir=data_dir) for uri in npc_policy_uri]
+    shared = [
+        shared_simulation(simulation, others, policy_agents_pct=policy_agents_pct, data_dir=data_dir)
+        for simulation in suite.simulations
+    ]
     return Suite(name=suite.name, simulations=shared)
 
 
+def shared_simulation(
+    simulation: SimulationConfig,
+    others: Sequence[ResolvedPolicy],
+    *,
+    policy_agents_pct: float = 0.5,
+    data_dir: str = DATA_DIR,
+) -> SimulationConfig:
+    """Return `simulation` with agents left to other policies.
+
+    It gets a name of its own, `arena/basic/against-scripted`, so that its episodes stand beside those of the policy
+    alone and do not replace them. Raises SuiteError if the agents of its world cannot be shared so.
+    """
+    names = "-and-".join(_label(policy) for policy in others)
+    share = "" if policy_agents_pct == 0.5 else f"-at-{policy_agents_pct:g}"
+    changes = {
+        "name": f"{simulation.name}/against-{names}{share}",
+        "npc_policy_uri": [_fixed_uri(policy, data_dir) for policy in others],
+        "policy_agents_pct": policy_agents_pct,
+    }
+    try:
+        return SimulationConfig.model_validate({**simulation.model_dump(), **changes})
+    except ValidationError as error:
+        raise SuiteError(f"{simulation.name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+
+
 def _label(policy: ResolvedPolicy) -> str:
-    version = f":{policy.policy_version}" if policy.policy_version else ""
-    return re.sub(r"[^\w.-]+", "-", policy.policy_key) + version
+    """Return the policy's name as a part of a simulation's name, different for different names."""
+    plain = re.sub(r"[^\w.-]", "-", policy.policy_key)
+    mark = "" if plain == policy.policy_key else "-" + hashlib.sha256(policy.policy_key.encode()).hexdigest()[:6]
+    return f"{plain}{mark}:{policy.policy_version}" if policy.policy_version else plain + mark
 
 
 def _fixed_uri(policy: ResolvedPolicy, data_dir: str) -> str:

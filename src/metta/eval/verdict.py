@@ -23,7 +23,7 @@ def format_comparisons(comparisons: Sequence[Versus]) -> str:
     for versus in comparisons:
         found = versus.comparison
         star = "*" if found.is_small() else ""
-        numbers = [f"{found.difference.text(sign='+')} {found.difference.bounds()}{star}", share(found)]
+        numbers = [f"{found.difference.text(sign='+')} {found.difference.bounds()}".rstrip() + star, share(found)]
         won = "" if found.is_of_runs() else f"{found.share_of_wins:.0%}"
         lines.append([versus.policy, versus.other, versus.simulation, *numbers, won, str(found.pairs), p_text(versus)])
     header = ["policy", "against", "simulation", "difference", "P(improvement)", "pairs won", "pairs", "p"]
@@ -68,6 +68,8 @@ def few_note() -> str:
 
 def _what_it_takes(found: Comparison, comparisons: int) -> str:
     """Say how much play would show the difference at the level that is left to each of so many comparisons."""
+    if found.needed is None and found.fewest == 1:
+        return "One episode does not tell what is chance: play more (episodes=64)."
     if found.needed is None:
         return "There is no difference to look for."
     needed = math.ceil(found.needed * more_for(comparisons))

@@ -59,16 +59,19 @@ class WatchedMetric:
                 f"allowed: {self._family}/ and one of {', '.join(known)}"
             )
 
-    def update(self, state: TrainerState) -> None:
-        """Take in the epoch that has just ended."""
+    def update(self, state: TrainerState) -> bool:
+        """Take in the epoch that has just ended; return whether it measured the metric, as not each does."""
         values = self._values(state)
         key = self.name if self._family.startswith("env_") else self._short
         if key in values:
             found = values[key]
-            self._window.extend(found if isinstance(found, list) else [found])
-        elif values and not self._warned and self._family != "overview":
+            several = found if isinstance(found, list) else [found]
+            self._window.extend(several)
+            return bool(several)
+        if values and not self._warned and self._family != "overview":
             self._warned = True
             log.warning("%s is not among this epoch's metrics%s", self.name, nearest(key, values))
+        return False
 
     def _values(self, state: TrainerState) -> Mapping[str, float | list[float]]:
         if self._family in EPISODIC:

@@ -28,21 +28,17 @@ class EpisodeRecord:
     completed_at: datetime
     metrics: NDArray[np.float64]  # [A, M] columns as `SimulationRows.metric_names`
     groups: NDArray[np.int32]  # [A] teams
-    policies: NDArray[np.int32]  # [A] index into `SimulationRows.policies`
+    policies: NDArray[np.int32]  # [A] the player: index into `SimulationRows.policies`
     replay_url: str | None = None
     attributes: dict[str, str] = field(default_factory=dict)
-
-
-def simulation_id(policy_key: str, policy_version: int, name: str) -> int:
-    """Return the id of the simulation `name` that is about this policy."""
-    return derived_id("simulation", policy_key, policy_version, name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationRows:
     """One simulation by one policy: what `SimulationStatsDB.add` takes.
 
-    `policies` holds (key, version) of all who played; the first is the policy that the simulation is about.
+    `policies` holds (key, version) of all players; the first is the policy that the simulation is about. It may stand
+    there again, as its own opponent.
     """
 
     name: str
@@ -56,12 +52,11 @@ class SimulationRows:
     @property
     def simulation_id(self) -> int:
         """The id, derived from who played what."""
-        return simulation_id(*self.policies[0], self.name)
+        return derived_id("simulation", *self.policies[0], self.name, self.env)
 
     def episode_id(self, seed: int) -> int:
         """Return the id of the episode with this seed: the same whenever it is played."""
-        key, version = self.policies[0]
-        return derived_id("episode", key, version, self.name, seed)
+        return derived_id("episode", *self.policies[0], self.name, self.env, seed)
 
     def text_id(self, seed: int) -> str:
         """Return an episode's id for people."""
@@ -69,20 +64,22 @@ class SimulationRows:
         return f"{key}:v{version}/{self.name}/{seed}"
 
 
+_Key = tuple[tuple[str, int], str]  # a simulation's policy and name
 _Played = Sequence[tuple[SimulationRows, EpisodeRecord]]
 
 
 def latest(simulations: Sequence[SimulationRows]) -> list[SimulationRows]:
     """Return `simulations` without what later ones of them replace.
 
-    A later episode replaces the same one; a simulation in another world (`env`) replaces all earlier ones of its id.
+    A later episode replaces the same one; a simulation in another world (`env`) replaces all earlier ones of its policy
+    and name.
     """
-    envs: dict[int, str] = {}
-    replaced: set[int] = set()  # simulations of which nothing earlier counts
-    played: set[tuple[int, int]] = set()
+    envs: dict[_Key, str] = {}
+    replaced: set[_Key] = set()  # simulations of which nothing earlier counts
+    played: set[tuple[_Key, int]] = set()
     kept = []
     for rows in reversed(simulations):
-        key = rows.simulation_id
+        key = (rows.policies[0], rows.name)
         if envs.setdefault(key, rows.env) != rows.env:
             replaced.add(key)
         if key not in replaced:
@@ -158,10 +155,14 @@ def _attributes(played: _Played, ids: NDArray[np.int64]) -> Columns:
 
 
 def _policies(played: _Played) -> Columns:
-    """Who plays each agent: the columns policy_key and policy_version, a row a pair."""
+    """Who plays each agent: the columns policy_key, policy_version and player, a row a pair."""
     keys = [_texts([key for key, _ in rows.policies])[episode.policies] for rows, episode in played]
     versions = [np.array([v for _, v in rows.policies], np.int32)[episode.policies] for rows, episode in played]
-    return {"policy_key": np.concatenate([_texts([]), *keys]), "policy_version": _joined(versions)}
+    return {
+        "policy_key": np.concatenate([_texts([]), *keys]),
+        "policy_version": _joined(versions),
+        "player": _joined([episode.policies for _, episode in played]),
+    }
 
 
 def _metrics(simulations: Sequence[SimulationRows], pairs: Columns) -> Columns:

@@ -23,6 +23,10 @@ FORMAT = 1
 _DAMAGE = (zlib.error, ValueError, KeyError, OSError, EOFError)  # what reading a damaged file can raise
 
 
+class DamagedRowsError(StatsError):
+    """Bytes that are no rows any more, and never will be again."""
+
+
 def pack(rows: SimulationRows) -> bytes:
     """Return the bytes of `rows`; floats are kept to the last bit."""
     episodes = rows.episodes
@@ -41,14 +45,17 @@ def pack(rows: SimulationRows) -> bytes:
 
 
 def unpack(data: bytes, *, name: str) -> SimulationRows:
-    """Return the rows in `data`; `name` is for messages. Raises StatsError if it is damaged, or newer than this."""
+    """Return the rows in `data`; `name` is for messages.
+
+    Raises DamagedRowsError if a piece is missing or wrong, StatsError if it is newer than this program.
+    """
     try:
         with np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False) as arrays:
             head = json.loads(arrays["head"].tobytes())
             if head["format"] <= FORMAT:
                 return _rows(head, dict(arrays))
     except _DAMAGE as error:
-        raise StatsError(f"{name} is damaged: {error}") from error
+        raise DamagedRowsError(f"{name} is damaged: {error}") from error
     raise StatsError(f"{name} is newer than this program (format {head['format']}, known: {FORMAT}); update metta")
 
 

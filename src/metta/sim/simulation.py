@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,6 +24,7 @@ from metta.sim.games import FinishedGame, Games
 from metta.sim.lanes import play_lanes
 from metta.sim.seeds import evaluation_seeds
 from metta.sim.simulation_stats_db import utc_now
+from metta.sim.stats_storage import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -112,23 +113,30 @@ class Simulation:
         num_worlds: int | None = None,
         replay_dir: str | None = None,
         record_episodes: int = 1,
+        only_seeds: Collection[int] | None = None,
         attributes: Mapping[str, str] | None = None,
     ) -> None:
         """`npcs` play the agents that `policy_agents_pct` leaves, in the order of the configuration.
 
         `threads`: cores to use, where there are enough games for them. `num_worlds`: how many games are played at a
         time, in all threads together; None: as many as are fastest. `replay_dir`: a folder or an fsspec address for
-        replays of the first `record_episodes` episodes; None: none. `attributes` are kept with every episode, as
+        replays of the first `record_episodes` episodes; None: none. `only_seeds`: of all episodes only these are
+        played, and each is recorded: the same games again, to be watched. `attributes` are kept with every episode, as
         `episode_tags` are.
         """
         assert len(npcs) == len(config.npc_policy_uris), "an actor for every npc_policy_uri"
         self.config = config
         self._actors = [actor, *npcs]
         self._policies = [(policy_key, policy_version), *((npc.key, npc.version) for npc in npcs)]
-        self._num_worlds = min(config.num_episodes, num_worlds or MAX_WORLDS * threads)
+        seeds = evaluation_seeds(config.num_episodes, base=config.seed)
+        self._seeds = {index: seed for index, seed in enumerate(seeds) if only_seeds is None or seed in only_seeds}
+        assert self._seeds, "only_seeds are seeds of the simulation"
+        self._num_worlds = min(len(self._seeds), num_worlds or MAX_WORLDS * threads)
         self._num_lanes = min(threads, -(-self._num_worlds // FEWEST_WORLDS))
-        self._replay_dir = replay_dir
-        self._record_episodes = 0 if replay_dir is None else record_episodes
+        folder = None if replay_dir is None else local_path(replay_dir)
+        self._replay_dir = replay_dir if folder is None else str(folder)
+        recorded = record_episodes if only_seeds is None else config.num_episodes
+        self._record_episodes = 0 if replay_dir is None else recorded
         self._attributes = dict(attributes or {})
 
     def run(self, *, on_progress: Callable[[float], None] | None = None) -> SimulationResult:
@@ -143,11 +151,11 @@ class Simulation:
             on_tick=None if on_progress is None else self._share_played(on_progress),
         )
         rows = self._rows(lanes, created_at)
-        missing = self.config.num_episodes - len(rows.episodes)
+        missing = len(self._seeds) - len(rows.episodes)
         if missing:
             logger.warning(
                 "%s: %d of %d episodes are missing, the time limit of %g s was reached",
-                *(self.config.name, missing, self.config.num_episodes, self.config.max_seconds),
+                *(self.config.name, missing, len(self._seeds), self.config.max_seconds),
             )
         return SimulationResult(
             rows=rows,
@@ -178,7 +186,7 @@ class Simulation:
     def _share_played(self, on_progress: Callable[[float], None]) -> Callable[[int], None]:
         """Turn the first lane's agent-steps into a share of all, if every lane plays as many and to the last tick."""
         world = self.config.world
-        steps = self.config.num_episodes * world.num_agents * max(1, world.max_steps)
+        steps = len(self._seeds) * world.num_agents * max(1, world.max_steps)
         return lambda played: on_progress(min(1.0, played * self._num_lanes / steps))
 
     def _check_score(self, metrics: Sequence[str]) -> None:
@@ -189,8 +197,7 @@ class Simulation:
             )
 
     def _tasks(self, world: WorldConfig) -> list[Task]:
-        seeds = evaluation_seeds(self.config.num_episodes, base=self.config.seed)
-        return [Task(world, seed, self.config.name, index) for index, seed in enumerate(seeds)]
+        return [Task(world, seed, self.config.name, index) for index, seed in self._seeds.items()]
 
     def _rows(self, lanes: Sequence[Games], created_at: datetime) -> SimulationRows:
         finished = sorted((game for games in lanes for game in games.finished), key=lambda game: game.end.task.key)

@@ -72,28 +72,40 @@ class SimulationStatsDB:
         try:
             if stats_storage.exists(uri):
                 database._take_in(uri)
-            add_waiting(database._writing(), waiting)
+            add_waiting(database._writing(), waiting, is_writer=False)
         except FileNotFoundError:  # somebody has merged it into the file, which we may have read before
+            database.close()
             return cls.from_uri(uri)
+        except BaseException:
+            database.close()
+            raise
         return database
 
     @classmethod
     def _from_folder(cls, uri: str) -> Self:
         whole, inboxes = (stats_storage.list_files(uri, suffix) for suffix in (".duckdb", ".duckdb.inbox"))
-        files = sorted({*whole, *(inbox.removesuffix(".inbox") for inbox in inboxes)})
+        handed_in = [inbox.removesuffix(stats_inbox.FOLDER_SUFFIX) for inbox in inboxes]
+        files = sorted({*whole, *filter(stats_inbox.waiting_files, handed_in)})
         if not files:
             raise StatsError(f"there are no statistics at {uri}; `metta evaluate` writes them")
         return cls.merged(files)
 
     @classmethod
     def merged(cls, uris: Sequence[str | Path]) -> Self:
-        """Open several files as one, each as `from_uri` does; of an episode that is in two the later file's counts."""
+        """Open several files as one, each as `from_uri` does; of an episode that is in two the later file's counts.
+
+        Simulations of one name in different worlds (`env`) stand side by side, as after `merge_in`.
+        """
         if len(uris) == 1:
             return cls.from_uri(uris[0])
         database = cls()
-        for uri in uris:
-            with SimulationStatsDB.from_uri(uri) as other:
-                database.merge_in(other)
+        try:
+            for uri in uris:
+                with SimulationStatsDB.from_uri(uri) as other:
+                    database.merge_in(other)
+        except BaseException:
+            database.close()
+            raise
         return database
 
     def _take_in(self, uri: str) -> None:
@@ -169,7 +181,8 @@ class SimulationStatsDB:
     def add(self, *simulations: SimulationRows) -> None:
         """Add simulations and their episodes; episodes that are already there are replaced.
 
-        A simulation that was played before in another world (`env`) is replaced with all of its episodes.
+        A simulation that was played before in another world (`env`) is replaced with all of its episodes: a file that
+        is evaluated into holds one world a name.
         """
         if simulations:
             add_rows(self._writing(), simulations)
@@ -177,24 +190,25 @@ class SimulationStatsDB:
     def merge_in(self, other: SimulationStatsDB) -> None:
         """Add all that `other` holds, in one transaction; an episode of `other` replaces the same one of ours.
 
-        Merging a database into itself changes nothing.
+        Nothing else is replaced: two runs may use one name for two worlds, which `env` tells apart. Merging a database
+        into itself changes nothing.
         """
         if other.path.resolve() == self.path.resolve():
             return
-        merge_file(self._writing(), other._release())
+        merge_file(self._writing(), other._release(), are_worlds_replaced=False)
 
     def export(self, uri: str | Path) -> None:
         """Merge our rows into the file at `uri`, or make it. Raises StatsError if it cannot be written.
 
-        The file is replaced as a whole. On one machine several processes may export to one file: they wait for each
-        other.
+        Ours replace what they would after `add`. The file is replaced as a whole. On one machine several processes may
+        export to one file: they wait for each other.
         """
         target = stats_storage.local_path(str(uri))
         if target is not None and target.resolve() == self.path.resolve():
             return
         source = self._release()
         with merging_into(str(uri)) as connection:
-            merge_file(connection, source)
+            merge_file(connection, source, are_worlds_replaced=True)
 
     @staticmethod
     def write(uri: str | Path, simulations: Sequence[SimulationRows]) -> None:

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Sequence
 from metta.errors import StatsError
 from metta.sim import stats_storage
 from metta.sim.episode_rows import SimulationRows
-from metta.sim.rows_file import pack, unpack
+from metta.sim.rows_file import DamagedRowsError, pack, unpack
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".rows"
 FOLDER_SUFFIX = ".inbox"
+DAMAGED = ".damaged"  # behind the name of one that cannot be read
 
 
 def inbox_of(uri: str) -> str:
@@ -40,15 +41,19 @@ def waiting_files(uri: str) -> list[str]:
     return stats_storage.list_files(inbox_of(uri), SUFFIX)
 
 
-def read_deliveries(files: Iterable[str]) -> dict[str, SimulationRows]:
+def read_deliveries(files: Iterable[str], *, is_writer: bool) -> dict[str, SimulationRows]:
     """Return file -> what it holds. What cannot be read, damaged or newer than this program, is told and left out.
 
-    Raises FileNotFoundError if one has vanished: somebody else has merged it meanwhile.
+    The writer puts a damaged one aside, so that it is told once; it may be worth a look, but nobody can mend it. Raises
+    FileNotFoundError if one has vanished: somebody else has merged it meanwhile.
     """
     found = {}
     for file in files:
         try:
             found[file] = unpack(stats_storage.read_bytes(file), name=file)
+        except DamagedRowsError as error:
+            aside = f"; it is put aside as {stats_storage.put_aside(file, DAMAGED)}" if is_writer else ""
+            logger.warning("%s; what it held is lost%s", error, aside)
         except StatsError as error:
             logger.warning("%s; it is left out", error)
     return found

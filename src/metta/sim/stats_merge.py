@@ -34,61 +34,75 @@ def merging_into(uri: str) -> Iterator[duckdb.DuckDBPyConnection]:
                     stats_storage.fetch(uri, work)
                 with connect_to_write(work) as connection:
                     migrate(connection, name=uri)
-                    merged = add_waiting(connection, waiting)
+                    merged = add_waiting(connection, waiting, is_writer=True)
                     yield connection
             stats_inbox.remove_deliveries(uri, merged)
     except (OSError, duckdb.Error) as error:
         raise StatsError(f"the statistics could not be written to {uri}: {error}") from error
 
 
-def add_waiting(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> list[str]:
+def add_waiting(connection: duckdb.DuckDBPyConnection, files: Sequence[str], *, is_writer: bool) -> list[str]:
     """Insert what the files of an inbox hold; return those that could be read.
 
-    Raises FileNotFoundError if one has vanished.
+    `is_writer`: whether the inbox is ours to clear up, and not only looked into. Raises FileNotFoundError if one has
+    vanished.
     """
     merged: list[str] = []
     for first in range(0, len(files), _AT_ONCE):
-        found = stats_inbox.read_deliveries(files[first : first + _AT_ONCE])
+        found = stats_inbox.read_deliveries(files[first : first + _AT_ONCE], is_writer=is_writer)
         add_rows(connection, list(found.values()))
         merged += found
     return merged
 
 
 def add_rows(connection: duckdb.DuckDBPyConnection, simulations: Sequence[SimulationRows]) -> None:
-    """Insert simulations; their episodes replace the same ones, and another world (`env`) replaces all."""
+    """Insert simulations; their episodes replace the same ones, and another world (`env`) those of the one before."""
     for table, columns in table_columns(latest(simulations)).items():
         connection.register(f"new_{table}", columns)
-    _replace(connection, {table: f"new_{table}" for table in TABLES})
+    sources = {table: f"new_{table}" for table in TABLES}
+    # DuckDB takes NaN in an array for NULL, which would be no value at all
+    sources["agent_metrics"] = "(SELECT * REPLACE (coalesce(value, 'nan') AS value) FROM new_agent_metrics)"
+    _replace(connection, sources, are_worlds_replaced=True)
     for table in TABLES:
         connection.unregister(f"new_{table}")
 
 
-def merge_file(connection: duckdb.DuckDBPyConnection, source: Path) -> None:
-    """Copy everything from the file `source`; its episodes replace the same ones."""
+def merge_file(connection: duckdb.DuckDBPyConnection, source: Path, *, are_worlds_replaced: bool) -> None:
+    """Copy everything from the file `source`; its episodes replace the same ones.
+
+    `are_worlds_replaced`: so do simulations of the same policy and name in another world (`env`), as in `add_rows`.
+    """
     quoted = str(source).replace("'", "''")  # ATTACH takes no parameters
     connection.execute(f"ATTACH '{quoted}' AS other (READ_ONLY)")
     try:
-        _replace(connection, {table: f"other.{table}" for table in TABLES})
+        _replace(connection, {table: f"other.{table}" for table in TABLES}, are_worlds_replaced=are_worlds_replaced)
     finally:
         connection.execute("DETACH other")
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, sources: dict[str, str]) -> None:
+def _replace(connection: duckdb.DuckDBPyConnection, sources: dict[str, str], *, are_worlds_replaced: bool) -> None:
     """Copy every source into its table, in one transaction, after removing what it replaces."""
     connection.execute("BEGIN")
     try:
         connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE left_worlds AS SELECT old.id FROM simulations old
+                WHERE {are_worlds_replaced} AND EXISTS (
+                    SELECT 1 FROM {sources["simulations"]} new WHERE new.env <> old.env AND new.name = old.name
+                    AND new.policy_key = old.policy_key AND new.policy_version = old.policy_version)"""
+        )
+        connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE replaced AS SELECT id FROM episodes
-                WHERE id IN (SELECT id FROM {sources["episodes"]})
-                   OR simulation_id IN (SELECT old.id FROM simulations old
-                                        JOIN {sources["simulations"]} new ON new.id = old.id AND new.env <> old.env)"""
+                WHERE id IN (SELECT id FROM {sources["episodes"]}) OR simulation_id IN (FROM left_worlds)"""
         )
         ((replaced,),) = connection.execute("SELECT count(*) FROM replaced").fetchall()
         for table, column in [(name, "episode_id") for name in _EPISODE_TABLES] + [("episodes", "id")]:
             if replaced:  # it reads whole tables
                 connection.execute(f"DELETE FROM {table} WHERE {column} IN (FROM replaced)")
         for table, column in (("simulation_metrics", "simulation_id"), ("simulations", "id")):
-            connection.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM {sources['simulations']})")
+            connection.execute(
+                f"""DELETE FROM {table} WHERE {column} IN (FROM left_worlds)
+                    OR {column} IN (SELECT id FROM {sources["simulations"]})"""
+            )
         for table in TABLES:
             connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {sources[table]}")
         connection.execute("COMMIT")

@@ -56,11 +56,11 @@ CREATE TABLE agent_metrics (
 );
 """
 
-_VIEWS_1 = """
+_VIEWS = """
 -- Every agent-episode pair that recorded anything: the denominator of every average.
 CREATE VIEW policy_simulation_agent_samples AS
 SELECT p.policy_key, p.policy_version, s.name AS sim_name, s.env AS sim_env, e.simulation_id, p.episode_id, e.seed,
-       p.agent_id
+       p.agent_id{player}
 FROM agent_policies p
 JOIN episodes e ON e.id = p.episode_id
 JOIN simulations s ON s.id = e.simulation_id
@@ -69,15 +69,71 @@ WHERE EXISTS (SELECT 1 FROM agent_metrics m WHERE m.episode_id = p.episode_id AN
 -- Every recorded metric of every pair; what is 0 has no row.
 CREATE VIEW policy_simulation_agent_metrics AS
 SELECT p.policy_key, p.policy_version, s.name AS sim_name, s.env AS sim_env, e.simulation_id, p.episode_id, e.seed,
-       p.agent_id, m.metric, m.value
+       p.agent_id{player}, m.metric, m.value
 FROM agent_metrics m
 JOIN agent_policies p ON p.episode_id = m.episode_id AND p.agent_id = m.agent_id
 JOIN episodes e ON e.id = p.episode_id
 JOIN simulations s ON s.id = e.simulation_id;
 """
 
+# An id as `derived_id` makes it.
+_DERIVED_ID = "('0x' || substr(sha256(concat_ws(chr(31), {parts})), 1, 16))::UBIGINT >> 1"
+_SIMULATION_ID = _DERIVED_ID.format(parts="'simulation', s.policy_key, s.policy_version, s.name, s.env")
+_EPISODE_ID = _DERIVED_ID.format(parts="'episode', s.policy_key, s.policy_version, s.name, s.env, e.seed")
+
+# Version 2: agents know which player they were, and ids tell worlds apart: two files of many runs may hold one name in
+# two worlds. The others of an old game are numbered by name. A policy among its own copies had no number at all: which
+# agents were judged is not known (NULL), so such a game is no sample and is played again. `others` and `weights` are
+# attributes that name everybody's network.
+_CHANGE_2 = f"""
+DROP VIEW policy_simulation_agent_samples;
+DROP VIEW policy_simulation_agent_metrics;
+
+CREATE TEMP TABLE changed AS
+SELECT e.id AS old_id, {_EPISODE_ID} AS id, e.simulation_id AS old_simulation_id, {_SIMULATION_ID} AS simulation_id,
+       s.policy_key, s.policy_version
+FROM episodes e JOIN simulations s ON s.id = e.simulation_id;
+
+CREATE TEMP TABLE among_copies AS
+SELECT c.old_id FROM changed c
+JOIN episode_attributes o ON o.episode_id = c.old_id AND o.attribute = 'others'
+LEFT JOIN episode_attributes w ON w.episode_id = c.old_id AND w.attribute = 'weights'
+WHERE list_contains(string_split(o.value, ' '), coalesce(w.value, c.policy_key))
+  AND len(list_distinct(string_split(o.value, ' '))) >
+      (SELECT count(DISTINCT (p.policy_key, p.policy_version)) FROM agent_policies p
+       WHERE p.episode_id = c.old_id AND (p.policy_key, p.policy_version) <> (c.policy_key, c.policy_version));
+
+CREATE TEMP TABLE old_policies AS
+SELECT p.*, c.id AS new_id, (p.policy_key, p.policy_version) <> (c.policy_key, c.policy_version) AS is_other,
+       c.simulation_id, c.old_id IN (FROM among_copies) AS is_among_copies
+FROM agent_policies p JOIN changed c ON c.old_id = p.episode_id;
+DROP TABLE agent_policies;
+CREATE TABLE agent_policies (
+    episode_id BIGINT NOT NULL, agent_id INTEGER NOT NULL, policy_key VARCHAR NOT NULL, policy_version INTEGER NOT NULL,
+    player INTEGER                   -- 0 the policy that the simulation is about, 1.. the others; NULL: not known
+);
+INSERT INTO agent_policies
+SELECT new_id, agent_id, policy_key, policy_version,
+       CASE WHEN is_among_copies THEN NULL WHEN NOT is_other THEN 0
+            ELSE dense_rank() OVER (PARTITION BY simulation_id, is_other ORDER BY policy_key, policy_version) END
+FROM old_policies;
+
+UPDATE episode_attributes SET episode_id = c.id FROM changed c WHERE c.old_id = episode_id;
+UPDATE agent_groups SET episode_id = c.id FROM changed c WHERE c.old_id = episode_id;
+UPDATE agent_metrics SET episode_id = c.id FROM changed c WHERE c.old_id = episode_id;
+UPDATE episodes SET id = c.id, simulation_id = c.simulation_id FROM changed c WHERE c.old_id = episodes.id;
+UPDATE simulation_metrics SET simulation_id = {_SIMULATION_ID} FROM simulations s WHERE s.id = simulation_id;
+UPDATE simulations s SET id = {_SIMULATION_ID};
+DROP TABLE changed;
+DROP TABLE among_copies;
+DROP TABLE old_policies;
+"""
+
 # MIGRATIONS[i] brings a file from version i to version i + 1. Released entries are never edited, only added to.
-MIGRATIONS: tuple[str, ...] = (_TABLES_1 + _VIEWS_1,)
+MIGRATIONS: tuple[str, ...] = (
+    _TABLES_1 + _VIEWS.format(player=""),
+    _CHANGE_2 + _VIEWS.format(player=", p.player"),
+)
 
 
 def schema_version() -> int:

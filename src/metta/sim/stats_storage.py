@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 
@@ -19,9 +20,12 @@ _STALE_SECONDS = 3600  # a temporary file so old belongs to nobody
 
 
 def local_path(uri: str) -> Path | None:
-    """Return the path that `uri` names on this machine (`file://` or plain), or None if it is elsewhere."""
+    """Return the path that `uri` names on this machine, or None if it is elsewhere.
+
+    A plain path may begin with `~`; in `file://` an odd character is written as %20 is for a space (RFC 8089).
+    """
     if uri.startswith("file://"):
-        return Path(uri.removeprefix("file://"))
+        return Path(unquote(uri.removeprefix("file://").removeprefix("localhost")))
     return None if "://" in uri else Path(uri).expanduser()
 
 
@@ -88,6 +92,17 @@ def remove(uri: str) -> None:
         else:
             filesystem, root = fsspec.core.url_to_fs(uri)
             filesystem.rm_file(root)
+
+
+def put_aside(uri: str, suffix: str) -> str:
+    """Add `suffix` to a file's name, and return where it is now."""
+    path, aside = local_path(uri), uri + suffix
+    if path is not None:
+        path.replace(path.with_name(path.name + suffix))
+    else:
+        filesystem, root = fsspec.core.url_to_fs(uri)
+        filesystem.mv(root, root + suffix)
+    return aside
 
 
 def remove_empty_folder(uri: str) -> None:

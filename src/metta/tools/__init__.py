@@ -1,9 +1,8 @@
 """The verbs, one a file. Importing the room loads nothing heavy: a tool's module is loaded when it is asked for."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from metta.lazy import load_when_asked
 
 if TYPE_CHECKING:
     from metta.tools.analyze import AnalyzeTool
@@ -15,16 +14,13 @@ if TYPE_CHECKING:
     from metta.tools.sim import EvaluateTool
     from metta.tools.tool import Tool
     from metta.tools.train import TrainTool
+else:
+    __getattr__ = load_when_asked(__name__, {
+        "analyze": "AnalyzeTool", "compare": "CompareTool", "cross_play": "CrossPlayTool", "demo": "DemoTool",
+        "play": "PlayTool", "replay": "ReplayTool", "sim": "EvaluateTool", "tool": "Tool", "train": "TrainTool",
+    })  # fmt: skip
 
 __all__ = [
     "AnalyzeTool", "CompareTool", "CrossPlayTool", "DemoTool", "EvaluateTool", "PlayTool", "ReplayTool", "Tool",
     "TrainTool",
 ]  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'metta.tools' has no attribute {name!r}")
-    named = {"CrossPlayTool": "cross_play", "EvaluateTool": "sim"}
-    home = named.get(name, (name.removesuffix("Tool") or "tool").lower())
-    return getattr(importlib.import_module(f"metta.tools.{home}"), name)

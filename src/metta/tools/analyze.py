@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from metta.eval import AnalysisConfig, Report, analyze_run
-from metta.tools.compare import versus_as_json
+from metta.tools.compare import pair_as_json, versus_as_json
 from metta.tools.progress import Progress
 from metta.tools.runs import find_run
 from metta.tools.sim import interval_as_json
@@ -30,6 +30,7 @@ class AnalyzeTool(AnalysisConfig, Tool):
     run: str | None = Field(None, description="the run, by name or path")
     data_dir: str = Field("./train_dir", description="where runs are looked up")
     episodes: int | None = Field(None, ge=1, description="episodes of each simulation; none: the suite's own, else 64")
+    watch: int = Field(0, ge=0, description="record so many games each way that differ most from each other policy's")
     system: SystemConfig = Field(default_factory=SystemConfig)
 
     def run_tool(self, *, as_json: bool = False) -> int:
@@ -38,8 +39,8 @@ class AnalyzeTool(AnalysisConfig, Tool):
         if as_json:
             print(json.dumps(_as_json(report), indent=2))
         else:
-            tables = [report.score_table(), report.comparison_table(), report.wasted_table(), report.table()]
-            print("\n\n".join(table for table in tables if table))
+            tables = [report.score_table(), report.comparison_table(), report.pair_table(), report.wasted_table()]
+            print("\n\n".join(table for table in [*tables, report.table()] if table))
             print(f"\nreport: {report.path}", file=sys.stderr)
         for uri, message in report.failures.items():
             print(f"{uri}: {message}", file=sys.stderr)
@@ -48,7 +49,7 @@ class AnalyzeTool(AnalysisConfig, Tool):
     def report(self) -> Report:
         """Evaluate what is missing, write the page, and return what is on it. Raises RunError if there is no run."""
         run_dir = find_run(self.run, self.data_dir)
-        print(f"analysing {run_dir}: episodes that were not played yet are played now", file=sys.stderr)
+        print(f"analysing {run_dir}: episodes that were not played yet are played now and kept", file=sys.stderr)
         with Progress(sys.stderr) as progress:
             return analyze_run(
                 run_dir,
@@ -58,6 +59,7 @@ class AnalyzeTool(AnalysisConfig, Tool):
                 episodes=self.episodes,
                 threads=self.system.num_threads(),
                 device=str(self.system.torch_device()),
+                watch=self.watch,
                 on_progress=progress,
             )
 
@@ -81,6 +83,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "failures": report.failures,
         "missing": list(report.notes),
         "comparisons": [versus_as_json(versus) for versus in report.comparisons],
+        "largest_differences": [pair_as_json(pair) for pair in report.pairs],
         "wasted": {str(policy): [action._asdict() for action in actions] for policy, actions in report.wasted.items()},
         "metrics": [
             {

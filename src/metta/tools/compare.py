@@ -10,12 +10,17 @@ if __name__ == "__main__":
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
+
+from pydantic import Field
 
 from metta.errors import ConfigError, MettaError
 from metta.eval import EvalStatsDB, StoredEvaluation, Suite
-from metta.eval.analysis import format_table
+from metta.eval.analysis import PolicyVersion, format_table
+from metta.eval.game_pairs import SHOWN, GamePair, format_pairs, suite_pairs
+from metta.eval.recording import record_games, unrecorded
 from metta.eval.scores import OVERALL, Player, Versus, compare_all, join_players, read_player
 from metta.eval.verdict import few_note, format_comparisons, verdict
 from metta.tools.progress import Progress
@@ -28,6 +33,8 @@ class CompareTool(EvaluateTool):
 
     subject: ClassVar[str | None] = "policy_uri"
 
+    watch: int = Field(0, ge=0, description="record so many games each way that differ most from the first policy's")
+
     def run_tool(self, *, as_json: bool = False) -> int:
         """Compare; 1 if a policy could not play: the others are compared all the same."""
         if len(self.policy_uri) < 2:
@@ -35,23 +42,35 @@ class CompareTool(EvaluateTool):
         _refuse_twice(self.policy_uri, "each policy is compared with the first")
         for group in self.policy_uri:
             _refuse_twice(group.split(","), f"a group has different runs: {group}")
-        suite = self.chosen_suite()
-        first, *others = self.policy_uri
-        base, players, failures = self._play(first, suite), [], {}
-        for uri in others:
+        if self.watch and not self.replays:
+            raise ConfigError(f"watch={self.watch} records games, and replays=false forbids it")
+        suite, failures = self.chosen_suite(), dict[str, str]()
+        players = {self.policy_uri[0]: self._play(self.policy_uri[0], suite)}
+        for uri in self.policy_uri[1:]:
             try:
-                players.append(self._play(uri, suite))
+                players[uri] = self._play(uri, suite)
             except MettaError as error:
                 failures[uri] = str(error)
-        found = compare_all(
-            players, base, [simulation.name for simulation in suite.simulations], have_mean=suite.has_one_score
-        )
-        show = _as_json if as_json else _as_text
-        print(show(suite, [base, *players], found, failures))
+        if self.watch:
+            players = self._recorded(players, suite)
+        compared = self._compared(players, suite, failures)
+        print((_as_json if as_json else _as_text)(compared))
         for uri, message in failures.items():
             print(f"{uri}: {message}", file=sys.stderr)
         names = {simulation.name for simulation in suite.simulations}
-        return int(bool(failures) or any(names - set(player.episodes) for player in (base, *players)))
+        is_incomplete = any(names - set(player.episodes) for player in players.values())
+        return int(bool(failures) or is_incomplete or bool(compared.lost()))
+
+    def _compared(self, players: Mapping[str, Player], suite: Suite, failures: Mapping[str, str]) -> _Compared:
+        base, *others = _told_apart(players).values()
+        names = [simulation.name for simulation in suite.simulations]
+        return _Compared(
+            suite=suite,
+            players=[base, *others],
+            found=compare_all(others, base, names, have_mean=suite.has_one_score),
+            pairs=[pair for other in others for pair in suite_pairs(other, base, suite, count=self.watch or SHOWN)],
+            failures=failures,
+        )
 
     def _play(self, name: str, suite: Suite) -> Player:
         """Return who `name` stands for, with every episode. Raises the errors of loading and playing."""
@@ -62,8 +81,13 @@ class CompareTool(EvaluateTool):
 
     def _play_one(self, uri: str, suite: Suite, progress: Progress) -> Player:
         print(f"{uri} on {suite.name} ({suite.hash}): what was not played yet is played now", file=sys.stderr)
+        evaluation = self._evaluation(uri, suite, progress)
+        policy = evaluation.evaluate(uri)
+        return _read(evaluation, policy)
+
+    def _evaluation(self, uri: str, suite: Suite, progress: Progress) -> StoredEvaluation:
         folder = folder_of_policy(uri, self.data_dir)
-        evaluation = StoredEvaluation(
+        return StoredEvaluation(
             suite=suite,
             stats_uri=self.stats_uri or str(folder / "stats" / "stats.duckdb"),
             replay_dir=(self.replay_dir or str(folder / "replays")) if self.replays else None,
@@ -72,9 +96,51 @@ class CompareTool(EvaluateTool):
             data_dir=self.data_dir,
             on_progress=progress,
         )
-        policy = evaluation.evaluate(uri)
-        with EvalStatsDB.from_uri(evaluation.stats_uri) as database:
-            return read_player(database, policy, suite.simulations)
+
+    def _recorded(self, players: Mapping[str, Player], suite: Suite) -> dict[str, Player]:
+        """Return the players, after those games were recorded in which they differ most from the first."""
+        pairs, found = self._compared(players, suite, {}).pairs, dict(players)
+        with Progress(sys.stderr) as progress:
+            for uri, player in _told_apart(players).items():
+                games = unrecorded(pairs, player.name)
+                if games:
+                    evaluation = self._evaluation(uri, suite, progress)
+                    record_games(evaluation, uri, games)
+                    found[uri] = _read(evaluation, player.runs[0])
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """All that is shown; the first of `players` is whom the others are compared with."""
+
+    suite: Suite
+    players: Sequence[Player]
+    found: Sequence[Versus]
+    pairs: Sequence[GamePair]
+    failures: Mapping[str, str]
+
+    def verdicts(self) -> list[str]:
+        """Return `conclusions`, and a sentence for each policy that cannot be compared."""
+        why = "have finished no episode of the same simulation and seed: there is nothing to compare."
+        lost = [f"{name} and {self.players[0].name} {why}" for name in self.lost()]
+        return [*conclusions(self.suite, self.found), *lost]
+
+    def lost(self) -> list[str]:
+        """Return the policies that cannot be compared with the first."""
+        found = {versus.policy for versus in self.found}
+        return [player.name for player in self.players[1:] if player.name not in found]
+
+
+def _read(evaluation: StoredEvaluation, policy: PolicyVersion) -> Player:
+    with EvalStatsDB.from_uri(evaluation.stats_uri) as database:
+        return read_player(database, policy, evaluation.suite.simulations, replay_dir=evaluation.replay_dir)
+
+
+def _told_apart(players: Mapping[str, Player]) -> dict[str, Player]:
+    """Return the players by address; those whose runs have the same name and epoch are called by their addresses."""
+    counts = Counter(player.name for player in players.values())
+    return {uri: player if counts[player.name] == 1 else replace(player, name=uri) for uri, player in players.items()}
 
 
 def _refuse_twice(names: Sequence[str], why: str) -> None:
@@ -105,20 +171,21 @@ def conclusions(suite: Suite, found: Sequence[Versus]) -> list[str]:
     ]
 
 
-def _as_text(suite: Suite, players: Sequence[Player], found: Sequence[Versus], failures: dict[str, str]) -> str:
-    lines, is_small = [], any(versus.comparison.is_small() for versus in found)
-    for player in players:
+def _as_text(compared: _Compared) -> str:
+    suite, found, lines = compared.suite, compared.found, []
+    for player in compared.players:
         for simulation, summary in _summaries(player, suite):
             star = "*" if summary.is_small() else ""
             mean, iqm = f"{summary.mean}{star}", f"{summary.iqm}{star}"
             counts = [str(summary.episodes), str(summary.seeds), str(summary.runs)]
             lines.append([player.name, simulation, mean, iqm, *counts])
-    lines += [[uri, "could not play", "", "", "", "", ""] for uri in failures]
+    lines += [[uri, "could not play", "", "", "", "", ""] for uri in compared.failures]
     header = ["policy", "simulation", f"{metric_of(suite)} per agent", "IQM", "episodes", "seeds", "runs"]
     tables = [format_table(lines, header=header), *([format_comparisons(found)] if found else [])]
-    notes = [few_note()] if is_small else []
-    notes += [note for player in players for note in player.missing(suite.simulations)]
-    return "\n\n".join([*tables, "\n".join([*notes, *conclusions(suite, found)])])
+    tables += [format_pairs(compared.pairs)] if compared.pairs else []
+    notes = [few_note()] if any(versus.comparison.is_small() for versus in found) else []
+    notes += [note for player in compared.players for note in player.missing(suite.simulations)]
+    return "\n\n".join([*tables, "\n".join([*notes, *compared.verdicts()])])
 
 
 def _summaries(player: Player, suite: Suite) -> list[tuple[str, Any]]:
@@ -129,7 +196,8 @@ def _summaries(player: Player, suite: Suite) -> list[tuple[str, Any]]:
     return [*summaries, (OVERALL, player.summary(names))] if is_whole else summaries
 
 
-def _as_json(suite: Suite, players: Sequence[Player], found: Sequence[Versus], failures: dict[str, str]) -> str:
+def _as_json(compared: _Compared) -> str:
+    suite, players = compared.suite, compared.players
     return json.dumps(
         {
             "suite": suite.name,
@@ -151,10 +219,11 @@ def _as_json(suite: Suite, players: Sequence[Player], found: Sequence[Versus], f
                 }
                 for player in players
             ]
-            + [{"policy": uri, "error": message} for uri, message in failures.items()],
+            + [{"policy": uri, "error": message} for uri, message in compared.failures.items()],
             "missing": [note for player in players for note in player.missing(suite.simulations)],
-            "comparisons": [versus_as_json(versus) for versus in found],
-            "verdicts": conclusions(suite, found),
+            "comparisons": [versus_as_json(versus) for versus in compared.found],
+            "largest_differences": [pair_as_json(pair) for pair in compared.pairs],
+            "verdicts": compared.verdicts(),
         },
         indent=2,
     )
@@ -175,3 +244,8 @@ def versus_as_json(versus: Versus) -> dict[str, Any]:
         "p_holm": versus.p_adjusted,
         "needed": found.needed,
     }
+
+
+def pair_as_json(pair: GamePair) -> dict[str, Any]:
+    """Return two games on one seed as plain data; `replay`: where one can be watched, none if it was not recorded."""
+    return {**asdict(pair), "difference": pair.difference}

@@ -81,7 +81,7 @@ class CrossPlayTool(Tool):
         return save(report, self._folder() / PAGE)
 
     def _folder(self) -> Path:
-        return Path(self.output) if self.output is not None else Path(self.data_dir) / "cross_play"
+        return Path(self.output).expanduser() if self.output is not None else Path(self.data_dir) / "cross_play"
 
 
 def _as_json(report: CrossReport) -> dict[str, Any]:
@@ -99,15 +99,18 @@ def _as_json(report: CrossReport) -> dict[str, Any]:
         "simulations": {
             scores.simulation: {
                 "metric": scores.metric,
+                "focal_agents": scores.focal_agents,
+                "agents": scores.agents,
                 "seeds": scores.num_seeds(),
                 "focal": [[_json(scores.focal_interval(i, j)) for j in columns] for i in range(len(report.names))],
                 "partner": [[_json(scores.partner_interval(i, j)) for j in columns] for i in range(len(report.names))],
             }
             for scores in results.scores
         },
-        "partners": [
-            {name: _json(interval) for name, interval in vars(partners).items()} for partners in report.partners
-        ],
+        "partners": {
+            metric: [{name: _json(interval) for name, interval in vars(one).items()} for one in of_metric]
+            for metric, of_metric in report.partners.items()
+        },
         "notes": report.notes(),
     }
     if ratings is None:

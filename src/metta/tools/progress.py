@@ -7,12 +7,16 @@ from types import TracebackType
 from typing import Self, TextIO
 
 FIRST_SECONDS = 2.0  # what takes less needs no progress
+FIRST_FILE_SECONDS = 5.0  # and where no terminal takes the line away again
 TERMINAL_SECONDS = 0.2  # between two lines on a terminal
 FILE_SECONDS = 30.0  # and elsewhere
 
 
 class Progress:
-    """Call it as often as you like with what is being done and the share that is done, 0 to 1."""
+    """Call it as often as you like with what is being done and the share that is done, 0 to 1.
+
+    A share of 0 says that it begins: a terminal shows that at once, for the first tick may have to wait for a compiler.
+    """
 
     def __init__(self, stream: TextIO, *, first_seconds: float = FIRST_SECONDS) -> None:
         self._stream = stream
@@ -32,7 +36,10 @@ class Progress:
         now = time.monotonic()
         if name != self._name:
             self._name, self._began = name, now
-            self._next = now + (self._first_seconds if self._is_terminal else max(self._first_seconds, FILE_SECONDS))
+            self._next = now + max(self._first_seconds, 0.0 if self._is_terminal else FIRST_FILE_SECONDS)
+            if share == 0 and self._is_terminal:
+                self._write(f"  {name}: beginning")
+                return
         if now < self._next:
             return
         self._next = now + (TERMINAL_SECONDS if self._is_terminal else FILE_SECONDS)

@@ -66,7 +66,8 @@ class ReplayTool(Tool):
         if self.gif is not None:
             every = self.every or max(1, (last - self.first) // GIF_FRAMES)
             speed = self.frames_per_second
-            print(save_gif(frames, self.gif, first=self.first, last=last, every=every, frames_per_second=speed))
+            target = str(Path(self.gif).expanduser())
+            print(save_gif(frames, target, first=self.first, last=last, every=every, frames_per_second=speed))
         elif has_terminal():
             Player(frames, self.first, last, frames_per_second=self.frames_per_second, follow=self.follow).watch()
         else:
@@ -75,8 +76,10 @@ class ReplayTool(Tool):
 
     def find(self) -> str:
         """Return where the replay is. Raises RunError, CheckpointError or ReplayError when nothing can be shown."""
-        if self.replay is not None and ("://" in self.replay or Path(self.replay).is_file()):
+        if self.replay is not None and "://" in self.replay:
             return self.replay
+        if self.replay is not None and Path(self.replay).expanduser().is_file():
+            return str(Path(self.replay).expanduser())
         run = self.replay or self.run
         if run is not None:
             run_dir = find_run(run, self.data_dir)

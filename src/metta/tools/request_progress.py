@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -62,10 +62,13 @@ def _is_open(view: RequestView) -> bool:
     return view.state in ("queued", "running")
 
 
-def _status(views: Iterable[RequestView]) -> Status:
+def _status(views: Collection[RequestView]) -> Status:
     simulations = [simulation for view in views for simulation in view.simulations]
     running = [simulation for simulation in simulations if simulation.state == "running"]
     ended = sum(simulation.state not in ("queued", "running") for simulation in simulations)
+    waits_for = next((view.waits_for for view in views if view.waits_for is not None and _is_open(view)), None)
+    if waits_for is not None:
+        return Status(ended, len(simulations), ended, f"waiting: {waits_for}")
     names = list(dict.fromkeys(simulation.name for simulation in running))
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     note = f"playing {', '.join(names[:2])}{more}" if names else ""

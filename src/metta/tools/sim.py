@@ -54,7 +54,10 @@ class EvaluateTool(Tool):
     system: SystemConfig = Field(default_factory=SystemConfig)
 
     def run_tool(self, *, as_json: bool = False) -> int:
-        """Evaluate every policy; 1 if one of them could not play, which costs it its own row alone."""
+        """Evaluate every policy; 1 if one of them could not play, which costs it its own row alone.
+
+        Also 1 if a policy finished no episode of some simulation: then there is no score.
+        """
         if not self.policy_uri:
             runs = ", ".join(list_runs(self.data_dir)) or "none"
             raise ConfigError(f"say which policy: policy_uri=<run or file or address>; runs in {self.data_dir}: {runs}")
@@ -68,10 +71,9 @@ class EvaluateTool(Tool):
             except MettaError as error:
                 found[uri] = error
         print(json.dumps(_as_json(found, suite), indent=2) if as_json else _as_table(found))
-        for uri, result in found.items():
-            if isinstance(result, MettaError):
-                print(f"{uri}: {result}", file=sys.stderr)
-        return int(any(isinstance(result, MettaError) for result in found.values()))
+        failures = [f"{uri}: {why}" for uri, result in found.items() for why in _failures(result)]
+        print("\n".join(failures), end="\n" if failures else "", file=sys.stderr)
+        return int(bool(failures))
 
     def chosen_suite(self) -> Suite:
         """Return what is played. Raises ConfigError when nothing is named, SuiteError for an unknown suite."""
@@ -109,6 +111,14 @@ class EvaluateTool(Tool):
             return evaluator.evaluate(uri)
         finally:
             SimulationStatsDB.settle_or_warn(stats_uri)
+
+
+def _failures(result: EvalResults | MettaError) -> list[str]:
+    """Return why a policy has no score, or none in some simulations."""
+    if isinstance(result, MettaError):
+        return [str(result)]
+    empty = [score for score in result.simulations.values() if not score.episodes]
+    return [f"no score in {score.name}: none of its {score.missing_episodes} episodes was finished" for score in empty]
 
 
 def _as_table(found: dict[str, EvalResults | MettaError]) -> str:

@@ -22,7 +22,7 @@ from metta.tools.tool import Tool
 EXAMPLES = (
     "FROM simulations",
     "SELECT policy_key, policy_version, sim_name, avg(value) FROM policy_simulation_agent_metrics\n"
-    "WHERE metric = 'reward' GROUP BY ALL ORDER BY ALL",
+    "WHERE metric = 'reward' AND player = 0 GROUP BY ALL ORDER BY ALL",
     "SELECT metric, sum(value) FROM agent_metrics GROUP BY ALL ORDER BY ALL",
 )
 
@@ -83,8 +83,8 @@ class SqlTool(Tool):
 
 def runs_with_statistics(data_dir: str | Path) -> list[str]:
     """Return the names of the folders in `data_dir` that hold statistics, sorted."""
-    found = [*Path(data_dir).glob("*/stats/*.duckdb"), *Path(data_dir).glob("*/stats/*.duckdb.inbox")]
-    return sorted({path.parents[1].name for path in found})
+    whole, handed_in = (Path(data_dir).glob(f"*/stats/{name}") for name in ("*.duckdb", "*.duckdb.inbox/*.rows"))
+    return sorted({path.parents[1].name for path in whole} | {path.parents[2].name for path in handed_in})
 
 
 def as_table(frame: pd.DataFrame) -> str:
@@ -94,8 +94,10 @@ def as_table(frame: pd.DataFrame) -> str:
 
 
 def cell_text(value: object) -> str:
-    """Return a value as it is shown: floats to six digits, nothing for NULL, one line whatever it holds."""
+    """Return a value as it is shown: fractions to six digits, nothing for NULL, one line whatever it holds."""
     if isinstance(value, float):
+        if value.is_integer() and abs(value) < 2**53:  # a float of that size is exact
+            return str(int(value))
         return "" if value != value else f"{value:.6g}"
     if value is None or value is pd.NaT or value is pd.NA:
         return ""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
 
 from metta.config import Config
 from metta.cores import available_cores
-from metta.rl.device import choose_device
+
+if TYPE_CHECKING:
+    import torch
 
 
 class SystemConfig(Config):
@@ -25,6 +26,8 @@ class SystemConfig(Config):
 
     def torch_device(self) -> torch.device:
         """Return the device. Raises ConfigError when it is not there."""
+        from metta.rl.device import choose_device  # loads torch, which `metta sql` does not need
+
         return choose_device(self.device)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from tests.eval.eval_service.parts import ServiceProcess, small_suite
 
+from metta.eval.eval_service.claims import NewRequest
 from metta.eval.eval_service.engine import open_database
 from metta.eval.eval_service.identity import program_version, request_id
 from metta.eval.eval_service.policies import AdmittedPolicy
-from metta.eval.eval_service.store import NewRequest, RequestStore
+from metta.eval.eval_service.store import RequestStore
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def new_request() -> Callable[..., NewRequest]:
     def make(number: int = 0, *names: str, key: str = "run") -> NewRequest:
         suite = small_suite(*names)
         checksum = f"{number:064x}"
-        policy = AdmittedPolicy(uri=f"file:///{number}.pt", key=key, version=number, checksum=checksum, path=None)
+        policy = AdmittedPolicy(uri=f"file:///{number}.pt", key=key, version=number, checksum=checksum)
         identity = request_id(policy, suite.hash, opponents={}, program="p")
         return NewRequest(
             id=identity, policy=policy, opponents={}, suite=suite, suite_hash=suite.hash, program=program_version()

@@ -18,7 +18,7 @@ import psutil
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.eval import Suite
-from metta.eval.eval_service.client import EvalServiceClient, find_token
+from metta.eval.eval_service.client import EvalServiceClient
 from metta.eval.eval_service.play import PlayAnswer, PlayOrder
 from metta.eval.eval_service.schemas import IntervalView, RequestView, ScoreView
 from metta.grid.maps.config import AsciiMapConfig
@@ -42,6 +42,15 @@ def small_suite(*names: str, episodes: int = 2, seed: int = 0, max_steps: int = 
         for name in names or ("tiny/one", "tiny/two")
     ]
     return Suite(name="tiny", simulations=simulations)
+
+
+def shared_with(*opponents: str, episodes: int = 2) -> Suite:
+    """A simulation of two agents of which `opponents` play one."""
+    world = navigation_on(AsciiMapConfig(text=MAP.replace("@.", "@@")), max_steps=6)
+    world.num_agents = 2
+    changes = {"policy_agents_pct": 0.5, "npc_policy_uri": list(opponents)}
+    simulation = SimulationConfig(name="shared/one", world=world, num_episodes=episodes, **changes)
+    return Suite(name="shared", simulations=[simulation])
 
 
 def save_small_policy(folder: Path, suite: Suite) -> Path:
@@ -68,6 +77,9 @@ class ScriptedPlayer:
 
     act: Callable[[PlayOrder, Event, Callable[[float], None]], PlayAnswer]
     closed: bool = False
+
+    def prepare(self, stop: Event) -> None:
+        pass
 
     def play(self, order: PlayOrder, stop: Event, on_progress: Callable[[float], None]) -> PlayAnswer:
         return self.act(order, stop, on_progress)
@@ -107,6 +119,11 @@ class ServiceProcess:
         self.url = line.split()[2].rstrip(",")
         self._port = self.url.rpartition(":")[2]
 
+    @property
+    def token_file(self) -> Path:
+        """Where the token is, while it runs."""
+        return self.folder / "state" / "metta" / f"eval-service-{self._port}.token"
+
     def log(self) -> str:
         """Return what it has said."""
         return (self.folder / "service.log").read_text()
@@ -137,14 +154,7 @@ class ServiceProcess:
 
     def client(self) -> EvalServiceClient:
         """Return a client with the token that the service has made."""
-        before = os.environ.get("XDG_STATE_HOME")
-        os.environ["XDG_STATE_HOME"] = self.environment["XDG_STATE_HOME"]
-        try:
-            return EvalServiceClient(self.url, token=find_token(self.url, None))
-        finally:
-            os.environ.pop("XDG_STATE_HOME")
-            if before is not None:
-                os.environ["XDG_STATE_HOME"] = before
+        return EvalServiceClient(self.url, token=lambda: self.token_file.read_text().strip())
 
     def request(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the real command beside the service."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,10 +15,11 @@ import httpx
 import pytest
 import uvicorn
 from sqlalchemy.exc import DataError, OperationalError
-from tests.eval.eval_service.parts import ScriptedPlayer, an_answer, small_suite, until
+from tests.eval.eval_service.parts import ScriptedPlayer, an_answer, shared_with, small_suite, until
 
 from metta.eval.eval_service.app import create_app
-from metta.eval.eval_service.config import EvalServiceConfig
+from metta.eval.eval_service.config import MAX_BODY_BYTES, EvalServiceConfig
+from metta.eval.eval_service.copies import PolicyCopies
 from metta.eval.eval_service.dispatcher import Dispatcher
 from metta.eval.eval_service.engine import OneService, open_database
 from metta.eval.eval_service.play import PlayAnswer, PlayOrder
@@ -25,6 +27,7 @@ from metta.eval.eval_service.players import CancelledError
 from metta.eval.eval_service.policies import PolicyGate
 from metta.eval.eval_service.service import EvalService
 from metta.eval.eval_service.store import RequestStore
+from metta.eval.eval_service.tokens import Proof
 from metta.eval.suites import SUITES, named_suite
 from metta.grid.maps.config import FunctionMapConfig
 
@@ -35,7 +38,7 @@ ARENA = {"policy_uri": "mock://random", "suite": "arena"}
 
 def act(order: PlayOrder, stop: Event, on_progress: Callable[[float], None]) -> PlayAnswer:
     """Random plays at once, noop until it is stopped."""
-    if order.policy_key == "noop":
+    if order.policy.key == "noop":
         on_progress(0.5)
         assert stop.wait(60)
         raise CancelledError
@@ -47,8 +50,9 @@ def http(tmp_path: Path, store: RequestStore) -> Iterator[httpx.Client]:
     config = EvalServiceConfig(data_dir=str(tmp_path / "runs"), service_dir=str(tmp_path / "service"))
     place = OneService(open_database(f"sqlite:///{tmp_path / 'place.sqlite'}"), tmp_path)
     dispatcher = Dispatcher(store, config, make_player=lambda _: ScriptedPlayer(act), num_players=1, one_service=place)
-    gate = PolicyGate(config.root_list(), data_dir=config.data_dir, copies=config.policies_folder)
-    service = EvalService(config=config, token=TOKEN, store=store, gate=gate, dispatcher=dispatcher)
+    gate = PolicyGate(config.root_list(), data_dir=config.data_dir)
+    copies = PolicyCopies(config.policies_folder, max_days=30, max_bytes=1e9)
+    service = EvalService(config=config, token=TOKEN, store=store, gate=gate, copies=copies, dispatcher=dispatcher)
     server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical"))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -100,7 +104,7 @@ def test_the_document_describes_every_answer(http: httpx.Client) -> None:
             assert operation["summary"] and operation["description"], (method, path)
             if path == "/health":
                 continue
-            assert operation["security"] and {"401", "422", "503"} <= set(operation["responses"]), (method, path)
+            assert operation["security"] and {"401", "413", "422", "503"} <= set(operation["responses"]), (method, path)
             assert ("404" in operation["responses"]) is ("{request_id}" in path)
     for name in ("RequestView", "SimulationView", "ResultView", "ScoreView", "Ask"):
         assert document["components"]["schemas"][name]["description"]
@@ -164,6 +168,101 @@ def test_a_world_that_code_draws_and_an_opponent_outside_of_the_roots_are_refuse
     for suite, told in ((json.loads(drawn.model_dump_json()), "imports no code"), (shared, "not below its roots")):
         answer = http.post("/requests", json={**ARENA, "suite": suite}, headers=RIGHT)
         assert answer.status_code == 422 and told in answer.json()["detail"]
+
+
+def test_opponents_are_copied_and_their_content_makes_another_request(http: httpx.Client, tmp_path: Path) -> None:
+    suite = json.loads(shared_with("other:1", "mock://noop").model_dump_json())
+    opponent = tmp_path / "runs" / "other" / "checkpoints" / "agent_epoch_1.pt"
+    opponent.parent.mkdir(parents=True)
+    ids, contents = [], (b"one", b"two", b"one")
+    for content in contents:
+        opponent.write_bytes(content)
+        ids.append(ask(http, suite=suite)["id"])
+    assert ids[0] == ids[2] != ids[1]
+    copies = {path.read_bytes() for path in (tmp_path / "service" / "policies").glob("*.pt")}
+    assert copies == {b"one", b"two"}
+    opponent.unlink()
+    answer = http.post("/requests", json={**ARENA, "suite": suite}, headers=RIGHT)
+    assert answer.status_code == 422 and "no epoch 1" in answer.json()["detail"]
+    opponent.symlink_to("/etc/passwd")
+    answer = http.post("/requests", json={**ARENA, "suite": suite}, headers=RIGHT)
+    assert answer.status_code == 422 and "not below its roots" in answer.json()["detail"]
+
+
+def raw_call(http: httpx.Client, head: list[str], *pieces: bytes) -> tuple[bytes, int]:
+    """Send a call piece by piece; return the answer, and how many pieces could be sent before it came."""
+    address = http.base_url.host, http.base_url.port
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall("\r\n".join([*head, "Host: x", "", ""]).encode())
+        sent = 0
+        try:
+            for piece in pieces:
+                if select.select([connection], [], [], 0.0)[0]:
+                    break
+                connection.sendall(piece)
+                sent += 1
+            answer = b""
+            while received := connection.recv(65_536):
+                answer += received
+        except OSError:
+            return b"", sent
+        return answer, sent
+
+
+AUTHORIZED = f"Authorization: Bearer {TOKEN}"
+
+
+def test_without_the_token_not_a_byte_of_the_body_is_waited_for(http: httpx.Client) -> None:
+    for length in ("Content-Length: 1000000000000", "Transfer-Encoding: chunked"):
+        answer, _ = raw_call(http, ["POST /requests HTTP/1.1", length])
+        assert answer.startswith(b"HTTP/1.1 401 ") and b"a token is needed" in answer
+        assert b"www-authenticate: bearer" in answer.lower() and b"connection: close" in answer.lower()
+        for path, status in (("/health", b"405"), ("/docs", b"405"), ("/nothing", b"401")):
+            answer, _ = raw_call(http, [f"POST {path} HTTP/1.1", length])
+            assert answer.startswith(b"HTTP/1.1 " + status)
+
+
+def test_a_body_that_is_too_large_is_413_as_soon_as_that_is_known(http: httpx.Client) -> None:
+    announced, _ = raw_call(http, ["POST /requests HTTP/1.1", AUTHORIZED, f"Content-Length: {MAX_BODY_BYTES + 1}"])
+    assert announced.startswith(b"HTTP/1.1 413 ") and b"too large" in announced
+    chunk = b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)  # for ever: the length is said nowhere
+    answer, sent = raw_call(http, ["POST /check HTTP/1.1", AUTHORIZED, "Transfer-Encoding: chunked"], *[chunk] * 1000)
+    assert (answer.startswith(b"HTTP/1.1 413 ") or not answer) and sent < 1000
+    exact = json.dumps(ARENA).encode().ljust(MAX_BODY_BYTES)
+    headers = {**RIGHT, "Content-Type": "application/json"}
+    assert http.post("/check", content=exact, headers=headers).status_code == 200
+    assert http.post("/check", content=iter([exact[:10], exact[10:]]), headers=headers).status_code == 200
+    assert http.get("/health").status_code == 200
+
+
+def test_a_body_that_is_nested_without_end_is_no_trouble(http: httpx.Client) -> None:
+    content = b'{"policy_uri": "mock://random", "suite": ' + b"[" * 1_000_000
+    answer = http.post("/requests", content=content, headers={**RIGHT, "Content-Type": "application/json"})
+    assert 400 <= answer.status_code < 500 and isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.parametrize(
+    "name", ["läufe/ü", "🏃", "a\u0301", "a" * 4000, "\u202e", "a\nb", "~x", "~nobody/x", "%2e%2e/x"]
+)
+def test_any_text_may_name_a_policy_and_is_answered_with_a_sentence(http: httpx.Client, name: str) -> None:
+    for uri in (name, f"file:///{name}", f"mock://{name}", f"{name}:7"):
+        answer = http.post("/check", json={**ARENA, "policy_uri": uri}, headers=RIGHT)
+        assert answer.status_code == 422 and isinstance(answer.json()["detail"], str)
+
+
+def test_half_a_character_is_422(http: httpx.Client) -> None:
+    content = json.dumps({**ARENA, "policy_uri": "x"}).replace('"x"', '"\\ud800"').encode()
+    answer = http.post("/check", content=content, headers={**RIGHT, "Content-Type": "application/json"})
+    assert answer.status_code == 422 and isinstance(answer.json()["detail"], str)
+
+
+def test_health_proves_that_the_token_is_known_and_does_not_tell_it(http: httpx.Client) -> None:
+    assert http.get("/health").json()["proof"] is None
+    challenge = "c" * 32
+    proof = http.get("/health", params={"challenge": challenge}).json()["proof"]
+    assert Proof(TOKEN).is_right(proof, challenge)
+    for bad in ("", "short", "c" * 1000):
+        assert http.get("/health", params={"challenge": bad}).status_code == 422
 
 
 def test_a_body_that_is_no_json_is_422(http: httpx.Client) -> None:

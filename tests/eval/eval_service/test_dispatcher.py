@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -12,12 +13,14 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from tests.eval.eval_service.parts import ScriptedPlayer, an_answer, until
 
+from metta.errors import ServiceError
+from metta.eval.eval_service.claims import Claim, NewRequest
 from metta.eval.eval_service.config import EvalServiceConfig
 from metta.eval.eval_service.dispatcher import Dispatcher, keepable
 from metta.eval.eval_service.engine import OneService, open_database
 from metta.eval.eval_service.play import PlayAnswer, PlayOrder
-from metta.eval.eval_service.players import CancelledError, WorkerDiedError
-from metta.eval.eval_service.store import Claim, NewRequest, RequestStore
+from metta.eval.eval_service.players import CancelledError, PlayersAwayError, WorkerDiedError
+from metta.eval.eval_service.store import RequestStore
 
 Act = Callable[[PlayOrder, Event, Callable[[float], None]], PlayAnswer]
 MakeDispatcher = Callable[..., Dispatcher]
@@ -31,7 +34,7 @@ def dispatch(store: RequestStore, tmp_path: Path) -> Iterator[MakeDispatcher]:
     def start(act: Act, *, num_players: int = 1, store: RequestStore = store, **settings: Any) -> Dispatcher:
         dispatcher = Dispatcher(
             store,
-            EvalServiceConfig(data_dir=str(tmp_path), **settings),
+            EvalServiceConfig(data_dir=str(tmp_path), **{"retry_seconds": 0.0} | settings),
             make_player=lambda _: ScriptedPlayer(act),
             num_players=num_players,
             one_service=OneService(open_database(f"sqlite:///{tmp_path / 'place.sqlite'}"), tmp_path),
@@ -59,8 +62,8 @@ def test_every_unit_is_played_once_by_several_players(
     played: list[tuple[int, str]] = []
 
     def act(order: PlayOrder, *_: object) -> PlayAnswer:
-        played.append((order.policy_version, order.simulation.name))
-        return an_answer(order.policy_version)
+        played.append((order.policy.version, order.simulation.name))
+        return an_answer(order.policy.version)
 
     ids = [store.ask(new_request(number))[0].id for number in range(10)]
     dispatcher = dispatch(act, num_players=4)
@@ -102,7 +105,7 @@ def test_a_request_wakes_a_player_at_once(
     ],
     ids=str,
 )
-def test_what_dies_or_breaks_is_tried_three_times_and_then_reported(
+def test_what_dies_or_breaks_is_tried_again_three_times_and_then_reported(
     failure: Exception | PlayAnswer,
     store: RequestStore,
     dispatch: MakeDispatcher,
@@ -122,9 +125,9 @@ def test_what_dies_or_breaks_is_tried_three_times_and_then_reported(
     dispatch(act)
     until(ended(store, request.id), what="it is tried for ever")
     view = store.get(request.id)
-    assert view is not None and view.state == "failed" and len(tries) == 3
+    assert view is not None and view.state == "failed" and len(tries) == 4
     bad, good = view.simulations
-    assert bad.state == "failed" and "after 3 attempts" in str(bad.reason) and "killed by SIGKILL" in str(bad.reason)
+    assert bad.state == "failed" and "after 4 attempts" in str(bad.reason) and "killed by SIGKILL" in str(bad.reason)
     assert good.state == "done" and good.result is not None
 
 
@@ -138,7 +141,7 @@ def test_how_often_it_is_tried_and_with_how_many_threads_can_be_set(
         raise WorkerDiedError("killed")
 
     request = store.ask(new_request(0, "tiny/one"))[0]
-    dispatch(act, max_deaths=1, threads=7, replays=False)
+    dispatch(act, max_retries=0, threads=7, replays=False)
     until(ended(store, request.id), what="it is tried for ever")
     assert [(order.threads, order.replay_dir) for order in orders] == [(7, None)]
 
@@ -159,6 +162,91 @@ def test_what_dies_twice_and_then_plays_is_done(
     until(ended(store, request.id), what="it is not done")
     view = store.get(request.id)
     assert view is not None and view.state == "done" and view.simulations[0].deaths == 2
+
+
+def test_what_has_died_rests_before_it_is_played_again_and_others_play_meanwhile(
+    store: RequestStore, dispatch: MakeDispatcher, new_request: Callable[..., NewRequest]
+) -> None:
+    times: dict[int, list[float]] = {0: [], 1: []}
+
+    def act(order: PlayOrder, *_: object) -> PlayAnswer:
+        times[order.policy.version].append(time.monotonic())
+        if order.policy.version == 0:
+            raise WorkerDiedError("killed")
+        return an_answer()
+
+    bad, good = (store.ask(new_request(number, "tiny/one"))[0] for number in (0, 1))
+    dispatch(act, max_retries=1, retry_seconds=1.0)
+    until(ended(store, bad.id), what="it is not given up")
+    first, second = times[0]
+    assert second - first >= 1.0 and times[1][0] < second
+    view = store.get(good.id)
+    assert view is not None and view.state == "done"
+
+
+def test_what_was_given_up_and_is_asked_for_again_does_not_rest(
+    store: RequestStore, dispatch: MakeDispatcher, new_request: Callable[..., NewRequest]
+) -> None:
+    tries = []
+
+    def act(*_: object) -> PlayAnswer:
+        tries.append(1)
+        raise WorkerDiedError("killed")
+
+    new = new_request(0, "tiny/one")
+    dispatcher = dispatch(act, max_retries=0, retry_seconds=3600.0)
+    for number in range(1, 3):
+        store.ask(new)
+        dispatcher.wake()
+        until(ended(store, new.id), what="it rests for an hour")
+        assert len(tries) == number
+
+
+def test_players_that_go_away_cost_no_deaths_and_all_is_played_once_when_they_are_back(
+    store: RequestStore, tmp_path: Path, new_request: Callable[..., NewRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metta.eval.eval_service.outage.FIRST_SECONDS", 0.02)
+    is_away, is_back = threading.Event(), threading.Event()
+    playing: list[str] = []
+    played: list[tuple[int, str]] = []
+
+    class Remote(ScriptedPlayer):
+        def prepare(self, stop: Event) -> None:
+            if is_away.is_set() and not is_back.is_set():
+                raise PlayersAwayError("nobody answers")
+
+    def act(order: PlayOrder, *_: object) -> PlayAnswer:
+        if not is_back.is_set():
+            playing.append(order.simulation.name)
+            assert is_away.wait(60)
+            raise PlayersAwayError("it was switched off")
+        played.append((order.policy.version, order.simulation.name))
+        return an_answer()
+
+    dispatcher = Dispatcher(
+        store,
+        EvalServiceConfig(data_dir=str(tmp_path)),
+        make_player=lambda _: Remote(act),
+        num_players=2,
+        one_service=OneService(open_database(f"sqlite:///{tmp_path / 'place.sqlite'}"), tmp_path),
+    )
+    ids = [store.ask(new_request(number))[0].id for number in range(3)]
+    dispatcher.start()
+    try:
+        until(lambda: len(playing) == 2, what="nothing is played")
+        assert dispatcher.outage() is None
+        is_away.set()
+        until(lambda: "nobody answers" in str(dispatcher.outage()), what="it is not tried again")
+        until(lambda: not store.page(limit=9, state="running"), what="it is said to be played")
+        assert all(view.progress == {"queued": 2} for view in store.page(limit=9))
+        is_back.set()
+        for name in ids:
+            until(ended(store, name), what="it is not played when they are back")
+    finally:
+        dispatcher.stop()
+    assert sorted(played) == [(number, name) for number in range(3) for name in ("tiny/one", "tiny/two")]
+    assert all(one.state == "done" and one.deaths == 0 for view in store.page(limit=9) for one in view.simulations)
+    assert len(playing) == 2 and dispatcher.outage() is None
 
 
 def test_a_refusal_is_not_tried_again(
@@ -184,7 +272,7 @@ def test_cancelling_ends_what_is_being_played_and_the_player_goes_on(
     playing, shares = threading.Event(), []
 
     def act(order: PlayOrder, stop: Event, on_progress: Callable[[float], None]) -> PlayAnswer:
-        if order.policy_version == 1:
+        if order.policy.version == 1:
             return an_answer()
         on_progress(0.25)
         shares.append(dispatcher.share_played(long.id, "tiny/one"))
@@ -255,8 +343,8 @@ def test_a_database_that_goes_away_loses_nothing_and_plays_nothing_twice(
             if type(self).calls % 3 == 0:
                 raise gone
 
-        def claim(self) -> Claim | None:
-            claim = super().claim()
+        def claim(self, **settings: Any) -> Claim | None:
+            claim = super().claim(**settings)
             self._fail_now_and_then()
             return claim
 
@@ -269,7 +357,7 @@ def test_a_database_that_goes_away_loses_nothing_and_plays_nothing_twice(
     played: list[tuple[str, str]] = []
 
     def act(order: PlayOrder, *_: object) -> PlayAnswer:
-        played.append((order.policy_key, order.simulation.name))
+        played.append((order.policy.key, order.simulation.name))
         return an_answer()
 
     ids = [store.ask(new_request(number))[0].id for number in range(6)]
@@ -277,6 +365,30 @@ def test_a_database_that_goes_away_loses_nothing_and_plays_nothing_twice(
     for name in ids:
         until(ended(store, name), what=name)
     assert len(played) == 12
+
+
+def test_a_place_that_another_service_has_is_told_once_and_waited_for(
+    store: RequestStore,
+    dispatch: MakeDispatcher,
+    new_request: Callable[..., NewRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("metta.eval.eval_service.dispatcher.RETRY_SECONDS", 0.01)
+    tries: list[int] = []
+
+    def hold(_: OneService) -> bool:
+        tries.append(1)
+        if len(tries) < 20:
+            raise ServiceError("another evaluation service uses the database")
+        return False
+
+    monkeypatch.setattr(OneService, "hold", hold)
+    request = store.ask(new_request(0, "tiny/one"))[0]
+    dispatcher = dispatch(lambda *_: an_answer())
+    until(ended(store, request.id), what="it is not played")
+    assert caplog.text.count("another evaluation service") == 1 and len(tries) >= 20
+    until(lambda: dispatcher.outage() is None, what="it is said to be in trouble")
 
 
 def test_stopping_leaves_what_is_being_played_to_the_next_start(

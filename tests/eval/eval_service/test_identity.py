@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import metta
 from metta.eval.eval_service.identity import program_version, request_id
 from metta.eval.eval_service.policies import AdmittedPolicy
 from metta.grid.cache import source_hash
 
-POLICY = AdmittedPolicy(uri="file:///a.pt", key="run", version=3, checksum="c", path=None)
+POLICY = AdmittedPolicy(uri="file:///a.pt", key="run", version=3, checksum="c")
 
 
 def test_every_part_makes_another_id_and_the_address_does_not() -> None:
     def identity(policy: AdmittedPolicy = POLICY, suite: str = "s", program: str = "p", **opponents: str) -> str:
-        return request_id(policy, suite, opponents=opponents, program=program)
+        others = {uri: changed(checksum=checksum) for uri, checksum in opponents.items()}
+        return request_id(policy, suite, opponents=others, program=program)
+
+    def changed(**values: object) -> AdmittedPolicy:
+        return POLICY.model_copy(update=values)
 
     others = [
-        identity(dataclasses.replace(POLICY, key="other")),
-        identity(dataclasses.replace(POLICY, version=4)),
-        identity(dataclasses.replace(POLICY, checksum="d")),
+        identity(changed(key="other")),
+        identity(changed(version=4)),
+        identity(changed(checksum="d")),
         identity(suite="t"),
         identity(program="q"),
         identity(a="1"),
@@ -27,7 +29,7 @@ def test_every_part_makes_another_id_and_the_address_does_not() -> None:
         identity(b="1"),
     ]
     assert len({identity(), *others}) == len(others) + 1
-    assert identity(dataclasses.replace(POLICY, uri="file:///elsewhere/a.pt")) == identity()
+    assert identity(changed(uri="file:///elsewhere/a.pt")) == identity()
     assert identity(a="1", b="2") == identity(b="2", a="1")
 
 

@@ -12,33 +12,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.eval.eval_service.parts import SECONDS, save_small_policy, small_suite, until
+from tests.eval.eval_service.parts import SECONDS, save_small_policy, shared_with, small_suite, until
 
 from metta.eval import EvalStatsDB, PolicyEvaluator, named_suite
 from metta.eval.eval_service.identity import program_version
 from metta.eval.eval_service.local_worker import LocalWorker
 from metta.eval.eval_service.play import PROGRESS_SECONDS, PlayOrder, play, seldom
 from metta.eval.eval_service.players import CancelledError, WorkerDiedError
+from metta.eval.eval_service.policies import AdmittedPolicy
 
 NEVER = threading.Event()
+NOOP = {"uri": "mock://noop", "key": "noop", "version": 0, "checksum": "mock:noop"}
 
 
-def an_order(
-    folder: Path, *, policy: str = "mock://random", checksum: str = "mock:random", max_steps: int = 6
-) -> PlayOrder:
+def a_policy(checksum: str = "mock:random", *, key: str = "random", version: int = 3) -> AdmittedPolicy:
+    return AdmittedPolicy(uri="mock://random", key=key, version=version, checksum=checksum)
+
+
+def an_order(folder: Path, *, checksum: str = "mock:random", max_steps: int = 6) -> PlayOrder:
     return PlayOrder(
         program=program_version(),
         simulation=small_suite("tiny/one", max_steps=max_steps).simulations[0],
-        policy=policy,
-        policy_key="random",
-        policy_version=3,
-        policy_checksum=checksum,
+        policy=a_policy(checksum),
         opponents={},
-        data_dir=str(folder),
+        policies_dir=str(folder),
         replay_dir=str(folder / "replays"),
         stats_uri=str(folder / "stats.duckdb"),
         threads=1,
     )
+
+
+def copy_of(folder: Path, content: bytes) -> str:
+    """Put a copy where the service would have it; return its checksum."""
+    checksum = hashlib.sha256(content).hexdigest()
+    (folder / f"{checksum}.pt").write_bytes(content)
+    return checksum
 
 
 def endless(folder: Path) -> PlayOrder:
@@ -124,19 +132,17 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 def test_what_can_never_be_played_is_a_refusal_and_a_bug_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noise = tmp_path / "noise.pt"
-    noise.write_bytes(b"no policy")
-    right = hashlib.sha256(noise.read_bytes()).hexdigest()
-    good = save_small_policy(tmp_path, small_suite())
-    fitting = an_order(tmp_path, policy=str(good), checksum=hashlib.sha256(good.read_bytes()).hexdigest())
+    noise = copy_of(tmp_path, b"no policy")
+    (tmp_path / f"{'0' * 64}.pt").write_bytes(b"another one")
+    fitting = an_order(tmp_path, checksum=copy_of(tmp_path, save_small_policy(tmp_path, small_suite()).read_bytes()))
     assert play(fitting).score is not None
     another_world = {"simulation": named_suite("arena", episodes=1).simulations[0]}
     for order, told in (
         (fitting.model_copy(update=another_world), "put_items"),  # an action that this policy does not know
-        (an_order(tmp_path, policy=str(tmp_path / "gone.pt")), "no policy at"),
-        (an_order(tmp_path, policy=str(noise), checksum=right[::-1]), "no longer what it was"),
-        (an_order(tmp_path, policy=str(noise), checksum=right), "is not a policy or checkpoint of this program"),
-        (an_order(tmp_path).model_copy(update={"opponents": {str(noise): "other"}}), "no longer what it was"),
+        (an_order(tmp_path, checksum="1" * 64), "cannot read"),
+        (an_order(tmp_path, checksum="0" * 64), "no longer what it was"),
+        (an_order(tmp_path, checksum=noise), "is not a policy or checkpoint of this program"),
+        (an_order(tmp_path).model_copy(update={"opponents": {"x": a_policy("0" * 64)}}), "no longer what it was"),
         (an_order(tmp_path).model_copy(update={"program": "0.0+0"}), "start service and cluster again"),
     ):
         answer = play(order)
@@ -144,6 +150,36 @@ def test_what_can_never_be_played_is_a_refusal_and_a_bug_is_none(
     monkeypatch.setattr(PolicyEvaluator, "evaluate", lambda *_: 1 / 0)
     answer = play(an_order(tmp_path))
     assert answer.refusal is None and answer.breakdown == "ZeroDivisionError: division by zero"
+
+
+def test_opponents_play_from_the_copies_under_their_own_names(tmp_path: Path) -> None:
+    """Whatever is at their addresses by now, and wherever the worker is."""
+    runs, copies = tmp_path / "runs", tmp_path / "copies"
+    copies.mkdir()
+    suite = shared_with("good", "mock://noop")
+    path = save_small_policy(runs, suite)
+    expected = PolicyEvaluator(suite, data_dir=str(runs), stats_uri=str(tmp_path / "a.duckdb")).evaluate(
+        "mock://random"
+    )
+    good = a_policy(copy_of(copies, path.read_bytes()), key="good", version=7)
+    path.write_bytes(b"something else")
+    order = an_order(tmp_path).model_copy(
+        update={
+            "simulation": suite.simulations[0],
+            "policies_dir": str(copies),
+            "opponents": {"good": good, "mock://noop": AdmittedPolicy.model_validate(NOOP)},
+            "stats_uri": str(tmp_path / "b.duckdb"),
+        }
+    )
+    answer = play(order)
+    assert answer.score is not None, answer
+    assert answer.score.mean.value == expected.simulations["shared/one"].mean.value
+    question = "SELECT agent_id, policy_key, policy_version, player FROM agent_policies WHERE player > 0 ORDER BY ALL"
+    told = []
+    for name in ("a", "b"):
+        with EvalStatsDB.from_uri(str(tmp_path / f"{name}.duckdb")) as database:
+            told.append(database.query(question).values.tolist())
+    assert told[0] == told[1] and ("good", 7) in {(key, version) for _, key, version, _ in told[1]}
 
 
 def test_progress_is_passed_on_now_and_then() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from metta.agent.artifact import POLICY_FORMAT, write_state
 from metta.agent.checkpoints import TRAINER_FORMAT
@@ -28,6 +32,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "linked").symlink_to(tmp_path / "runs-secret")
     (folder / "sneaky" / "checkpoints").mkdir(parents=True)
     (folder / "sneaky" / "checkpoints" / "agent_epoch_1.pt").symlink_to(tmp_path / "secret.pt")
+    (folder / "mixed").mkdir()
+    (folder / "mixed" / "checkpoints").symlink_to(tmp_path / "runs-secret")
     (folder / "inside.pt").symlink_to(folder / "good" / "checkpoints" / "agent_epoch_1.pt")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -36,7 +42,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def gate(runs: Path, tmp_path: Path) -> PolicyGate:
-    return PolicyGate([str(runs), "s3://bucket/team"], data_dir=str(runs), copies=tmp_path / "copies")
+    return PolicyGate([str(runs), "s3://bucket/team"], data_dir=str(runs))
 
 
 def outside(tmp_path: Path) -> list[str]:
@@ -55,7 +61,13 @@ def outside(tmp_path: Path) -> list[str]:
         "sneaky:1",
         "../secret.pt",
         "..",
-        "~",
+        "~/x.pt",
+        "~root/x.pt",
+        "linked",
+        f"{runs}/linked",
+        "mixed",
+        f"{runs}/mixed",
+        f"{runs}/mixed/checkpoints",
         "/etc/passwd",
         "/nothing/there.pt",
         "s3://bucket/team-other/x.pt",
@@ -74,7 +86,6 @@ def test_nothing_outside_of_the_roots_is_read(gate: PolicyGate, tmp_path: Path) 
     for uri in outside(tmp_path):
         with pytest.raises(ServiceError):
             gate.admit(uri)
-    assert not (tmp_path / "copies").exists()
 
 
 def test_a_refusal_does_not_tell_whether_a_file_exists(gate: PolicyGate, tmp_path: Path) -> None:
@@ -95,19 +106,61 @@ def test_every_name_of_a_run_leads_to_its_files(gate: PolicyGate, runs: Path) ->
     assert gate.admit(str(first)).version == 1
 
 
-def test_the_copy_stays_when_the_run_removes_its_own(gate: PolicyGate, runs: Path) -> None:
-    own = runs / "good" / "checkpoints" / "agent_epoch_1.pt"
-    content, policy = own.read_bytes(), gate.admit("good:1")
-    assert not (own.parents[2].parent / "copies").exists(), "to look is not to keep"
-    gate.keep(policy)
-    own.unlink()
-    assert policy.path is not None and policy.path.read_bytes() == content
-    assert policy.path.stem == policy.checksum
+def test_nothing_outside_of_the_roots_is_even_opened(
+    gate: PolicyGate, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's name leads to its latest epoch, which opens files: none that is a link to elsewhere, or of the folder."""
+    (tmp_path / "elsewhere" / "good").symlink_to(runs / "sneaky")  # the service's own folder is no place for runs
+    opened: list[Path] = []
+    real_load = torch.load
+
+    def load(path: Path, **settings: Any) -> Any:
+        opened.append(path.resolve())
+        return real_load(path, **settings)
+
+    monkeypatch.setattr(torch, "load", load)
+    for uri in ["sneaky", str(runs / "sneaky"), f"{runs}/sneaky/checkpoints", *outside(tmp_path)]:
+        with pytest.raises(ServiceError):
+            gate.admit(uri)
+    assert not opened
+    assert gate.admit("good").key == "good" and opened
+    assert all(path.is_relative_to(runs.resolve() / "good") for path in opened)
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(
+    gate: PolicyGate, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not within the tick of a file system's clock: then a second change could not be seen."""
+    monkeypatch.setattr("metta.eval.eval_service.checksums.SETTLED_SECONDS", 0.0)
+    reads: list[str] = []
+    for name, owner in (("file_digest", hashlib), ("load", torch)):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, real=real, name=name, **b: (reads.append(name), real(*a, **b))[1])
+    before = gate.admit("good")
+    assert set(reads) == {"file_digest", "load"}
+    reads.clear()
+    assert gate.admit("good") == before and gate.admit("good:2") == before and not reads
+    path = runs / "good" / "checkpoints" / "agent_epoch_2.pt"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    write_state(path, {"epoch": 9}, format=POLICY_FORMAT, save_id="save 2")
+    os.utime(path, ns=times)  # the same name, length and time
+    changed = gate.admit("good")
+    assert changed.checksum == hashlib.sha256(path.read_bytes()).hexdigest() != before.checksum
+    (path.parent / "trainer_epoch_2.pt").unlink()  # then the epoch is not whole
+    assert gate.admit("good").version == 1
+
+
+def test_a_file_that_was_just_written_is_not_trusted_to_stay_as_it_is(gate: PolicyGate, runs: Path) -> None:
+    path = runs / "x.pt"
+    for content in (b"one", b"two", b"six"):
+        path.write_bytes(content)
+        os.utime(path, ns=(0, 0))
+        assert gate.admit(str(path)).checksum == hashlib.sha256(content).hexdigest()
 
 
 def test_below_a_root_a_policy_that_is_not_there_is_told(gate: PolicyGate) -> None:
     for uri in ("nothing", "good:7"):
-        with pytest.raises(CheckpointError, match=r"no policy|no epoch"):
+        with pytest.raises(CheckpointError, match=r"no policy at|no epoch"):
             gate.admit(uri)
 
 

@@ -14,14 +14,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import DataError
-from tests.eval.eval_service.parts import ServiceProcess, small_suite
+from sqlalchemy import text
+from sqlalchemy.exc import DataError, DBAPIError
+from tests.eval.eval_service.parts import ScriptedPlayer, ServiceProcess, an_answer, small_suite
 
 from metta.errors import ServiceError
+from metta.eval.eval_service.claims import NewRequest
+from metta.eval.eval_service.config import EvalServiceConfig
+from metta.eval.eval_service.dispatcher import Dispatcher
 from metta.eval.eval_service.engine import OneService, open_database
 from metta.eval.eval_service.models import Result
+from metta.eval.eval_service.play import PlayAnswer, PlayOrder
 from metta.eval.eval_service.schemas import Ask
-from metta.eval.eval_service.store import NewRequest, RequestStore
+from metta.eval.eval_service.store import RequestStore
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +134,82 @@ def test_many_threads_ask_and_play_and_nothing_is_lost_or_counted_twice(
     second.take()
     second.give_back()
     engine.dispose()
+
+
+def test_two_services_on_one_database_play_everything_and_count_it_once(
+    postgres: Cluster, new_request: Callable[..., NewRequest], tmp_path: Path
+) -> None:
+    """The place goes to and fro between them, whenever the session that holds it is ended; none of them is told."""
+    engines = [open_database(postgres.address) for _ in range(3)]
+    store = RequestStore(engines[2], stats_uri=str)
+    begun: list[tuple[int, str, str]] = []
+
+    def dispatcher_of(number: int) -> Dispatcher:
+        def act(order: PlayOrder, stop: threading.Event, _: object) -> PlayAnswer:
+            begun.append((number, order.policy.checksum, order.simulation.name))
+            stop.wait(0.01)
+            return an_answer(float(order.policy.version))
+
+        return Dispatcher(
+            RequestStore(engines[number], stats_uri=str),
+            EvalServiceConfig(data_dir=str(tmp_path)),
+            make_player=lambda _: ScriptedPlayer(act),
+            num_players=3,
+            one_service=OneService(engines[number], tmp_path),
+        )
+
+    dispatchers = [dispatcher_of(number) for number in range(2)]
+    for dispatcher in dispatchers:
+        dispatcher.start()
+    ids = [store.ask(new_request(number))[0].id for number in range(60)]
+    holder = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    try:
+        deadline = time.monotonic() + 120
+        while len(store.page(limit=100, state="done")) < 60 and time.monotonic() < deadline:
+            with engines[2].connect() as connection:
+                connection.execute(text(holder))
+            for dispatcher in reversed(dispatchers):
+                dispatcher.wake()
+            time.sleep(0.05)
+    finally:
+        for dispatcher in dispatchers:
+            dispatcher.stop()
+    views = [store.get(name) for name in ids]
+    for number, view in enumerate(views):
+        assert view is not None and view.state == "done", view
+        for one in view.simulations:
+            assert one.deaths == 0 and one.result is not None and one.result.score is not None
+            assert one.result.score.mean.value == number
+    assert {number for number, *_ in begun} == {0, 1}, "one of them has done everything"
+    for engine in engines:
+        engine.dispose()
+
+
+def test_whoever_has_lost_its_place_begins_nothing(
+    postgres: Cluster, new_request: Callable[..., NewRequest], tmp_path: Path
+) -> None:
+    engines = [open_database(postgres.address) for _ in range(2)]
+    store = RequestStore(engines[0], stats_uri=str)
+    first, second = (OneService(engine, tmp_path / str(number)) for number, engine in enumerate(engines))
+    assert first.hold() and not first.hold()
+    with pytest.raises(ServiceError, match="another evaluation service"):
+        second.hold()
+    store.ask(new_request(1, "tiny/one"))
+    with engines[1].connect() as connection:
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+        )
+    assert second.hold()
+    with pytest.raises(DBAPIError):  # it has not noticed yet
+        store.claim(connection=first.connection)
+    with pytest.raises(ServiceError, match="another evaluation service"):
+        first.hold()
+    assert store.claim(connection=second.connection) is not None
+    second.give_back()
+    assert first.hold()
+    first.give_back()
+    for engine in engines:
+        engine.dispose()
 
 
 def test_numbers_and_names_are_kept_whole_and_what_cannot_be_kept_is_no_outage(

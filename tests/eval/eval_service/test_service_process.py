@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -17,9 +19,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.eval.eval_service.parts import SECONDS, ServiceProcess, save_small_policy, small_suite, until
+from tests.eval.eval_service.parts import SECONDS, ServiceProcess, save_small_policy, shared_with, small_suite, until
 
 from metta.agent.artifact import POLICY_FORMAT, write_state
+from metta.errors import ServiceError
 from metta.eval import EvalStatsDB, PolicyEvaluator, Suite
 from metta.eval.eval_service.schemas import Ask, RequestView
 from metta.eval.suites import named_suite
@@ -62,7 +65,7 @@ def has_died(service: ServiceProcess, request_id: str, times: int) -> bool:
 def requests_of(service: ServiceProcess) -> list[str]:
     """Return the ids of all requests, newest first."""
     with service.client() as client:
-        return [one["id"] for one in client._http.get("/requests").json()["requests"]]
+        return [one.id for one in client.page(limit=50).requests]
 
 
 def expect_every_episode_once(view: RequestView, suite: Suite) -> None:
@@ -114,12 +117,126 @@ def test_the_command_asks_waits_and_shows_the_scores_of_those_that_can_play(serv
 
 
 @pytest.mark.slow
+def test_a_made_token_ends_with_the_service_and_nobody_who_takes_its_port_is_told_it(
+    service_process: StartService,
+) -> None:
+    service = service_process()
+    token = service.token_file.read_text()
+    assert service.stop() == -signal.SIGTERM and not service.token_file.exists()
+    service.start()
+    assert service.token_file.read_text() != token, "an old token opens nothing"
+    service.kill()
+    assert service.token_file.exists(), "a process that is killed removes nothing"
+    heard: list[bytes] = []
+
+    def listen(listening: socket.socket) -> None:
+        listening.settimeout(SECONDS)
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(5)
+            heard.append(connection.recv(65_536))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                heard.append(connection.recv(65_536))
+
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", int(service.url.rpartition(":")[2])))
+        listening.listen()
+        stranger = threading.Thread(target=listen, args=(listening,))
+        stranger.start()
+        done = service.request("--policy", "mock://random", "--eval", "arena")
+        stranger.join()
+    assert done.returncode == 1 and "is no evaluation service" in done.stderr
+    assert heard and service.token_file.read_text().strip().encode() not in b"".join(heard)
+
+
+@pytest.mark.slow
+def test_the_commands_that_list_and_cancel(service_process: StartService) -> None:
+    service = service_process("workers=1")
+    endless = small_suite("long/one", "long/two", episodes=1, max_steps=2**30)
+    with service.client() as client:
+        long = client.ask(Ask(policy_uri="mock://random", suite=endless)).request.id
+        until(partial(is_playing, service, [long]), what="it is not played")
+        short = client.ask(Ask(policy_uri="mock://noop", suite=small_suite())).request.id
+    listed = service.request("--requests")
+    assert [line.split()[0] for line in listed.stdout.splitlines()[2:]] == [short, long]
+    kept = service.request("--cancel", long, "--dry-run")
+    assert "nothing was cancelled" in kept.stderr and "running" in kept.stdout
+    cancelled = service.request("--cancel", long, "--json")
+    assert cancelled.returncode == 0
+    assert json.loads(cancelled.stdout)[0]["request"]["progress"] == {"cancelled": 2}
+    assert service.wait_for(short).state == "done", "the player is free"
+    listed = service.request("--requests", "state=cancelled", "--json")
+    assert [one["id"] for one in json.loads(listed.stdout)] == [long]
+    assert service.request("--cancel", "0" * 16).returncode == 1
+
+
+@pytest.mark.slow
+def test_what_is_cancelled_stays_so_whenever_the_service_is_killed(service_process: StartService) -> None:
+    service = service_process("workers=2")
+    for pause in (0.0, 0.02, 0.2):
+        endless = small_suite("long/one", "long/two", "long/three", episodes=1, max_steps=2**30, seed=int(1000 * pause))
+        with service.client() as client:
+            asked = client.ask(Ask(policy_uri="mock://random", suite=endless)).request.id
+            until(partial(is_playing, service, [asked]), what="it is not played")
+            workers = service.workers()
+            cancelling = threading.Thread(target=cancel_and_hear, args=(service, asked))
+            cancelling.start()
+            time.sleep(pause)
+            service.kill()
+            cancelling.join()
+        until(partial(have_ended, workers), what="workers outlive the service", seconds=20)
+        service.start()
+        with service.client() as client:
+            view = client.get(asked)
+            assert {one.state for one in view.simulations} in ({"cancelled"}, {"queued", "running"}, {"queued"})
+            assert client.cancel(asked).state == "cancelled"
+            short = client.ask(Ask(policy_uri="mock://noop", suite=small_suite(seed=int(1000 * pause)))).request.id
+        expect_every_episode_once(service.wait_for(short), small_suite(seed=int(1000 * pause)))
+        with service.client() as client:
+            assert client.get(asked).state == "cancelled"
+
+
+def cancel_and_hear(service: ServiceProcess, request_id: str) -> None:
+    with service.client() as client, contextlib.suppress(ServiceError):
+        assert client.cancel(request_id).state == "cancelled"
+
+
+@pytest.mark.slow
+def test_copies_that_nobody_needs_are_removed_while_the_service_runs_and_when_it_starts(
+    service_process: StartService,
+) -> None:
+    service = service_process("workers=1", "copy_gigabytes=0")
+    folder = service.folder / "train_dir" / "eval_service" / "policies"
+    policy = save_small_policy(service.folder / "train_dir", small_suite())
+    with service.client() as client:
+        endless = small_suite("long/one", episodes=1, max_steps=2**30)
+        long = client.ask(Ask(policy_uri="good", suite=endless)).request.id
+        needed = {path.name for path in folder.glob("*.pt")}
+        assert len(needed) == 1
+        other = service.folder / "train_dir" / "other.pt"
+        other.write_bytes(policy.read_bytes() + b"0")
+        failed = client.ask(Ask(policy_uri=str(other), suite=small_suite())).request.id
+        assert {path.name for path in folder.glob("*.pt")} > needed, "it is needed until it has played"
+        client.cancel(failed)
+        other.write_bytes(policy.read_bytes() + b"1")
+        third = client.ask(Ask(policy_uri=str(other), suite=small_suite())).request.id
+        assert len({path.name for path in folder.glob("*.pt")} - needed) == 1, "the second is gone, the third is there"
+        client.cancel(third)
+        client.cancel(long)
+    service.stop()
+    service.start()
+    assert not list(folder.glob("*.pt"))
+
+
+@pytest.mark.slow
 def test_what_was_asked_for_is_played_whatever_the_run_removes(service_process: StartService) -> None:
     service = service_process("workers=1")
-    good = save_small_policy(service.folder / "train_dir", small_suite())
+    good = save_small_policy(service.folder / "train_dir", shared_with("mock://noop"))
     with service.client() as client:
         long = client.ask(Ask(policy_uri="mock://random", suite=a_long_suite("long/one"))).request.id
-        asked = client.ask(Ask(policy_uri="good", suite=small_suite())).request.id
+        asked = client.ask(Ask(policy_uri="good", suite=shared_with("good:7"))).request.id
         good.unlink()
         assert service.wait_for(long).state == service.wait_for(asked).state == "done"
 
@@ -147,13 +264,13 @@ def test_a_service_that_is_killed_in_the_middle_loses_nothing_and_counts_nothing
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_three_times_is_reported_and_others_play_on(service_process: StartService) -> None:
+def test_a_worker_that_is_killed_four_times_is_reported_and_others_play_on(service_process: StartService) -> None:
     service = service_process("workers=1")
     endless = small_suite("long/one", episodes=1, max_steps=2**30)
     with service.client() as client:
         long = client.ask(Ask(policy_uri="mock://random", suite=endless)).request.id
         short = client.ask(Ask(policy_uri="mock://random", suite=small_suite())).request.id
-        for death in range(3):
+        for death in range(4):
             until(partial(is_playing, service, [long]), what=f"it is not played\n{service.log()}")
             assert client.get(long).simulations[0].deaths == death
             (worker,) = service.workers()
@@ -162,7 +279,7 @@ def test_a_worker_that_is_killed_three_times_is_reported_and_others_play_on(serv
         reported = client.get(long).simulations[0]
         assert reported.state == "failed"
         assert reported.reason == (
-            "given up after 3 attempts, the last one: killed by SIGKILL, by a user or for want of memory"
+            "given up after 4 attempts, the last one: killed by SIGKILL, by a user or for want of memory"
         )
         expect_every_episode_once(service.wait_for(short), small_suite())
     waited = service.request("--policy", "mock://random", "--eval", "arena", "episodes=1", "--wait")
@@ -243,7 +360,7 @@ def test_mistakes_at_the_start_are_one_line(tmp_path: Path, service_process: Sta
         (["host=0.0.0.0", "port=0"], "give a token of your own", 2),
         (["database=mysql://x/y", "port=0"], "cannot be used", 2),
         (["database=postgresql+psycopg://127.0.0.1:1/x", "port=0"], "cannot be used", 1),
-        (["ray_address=127.0.0.1:1", "port=0"], "no Ray cluster", 1),
+        (["ray_address=127.0.0.1:1", "port=0"], "the Ray cluster at 127.0.0.1:1 is away", 1),
         (["token_file=/nothing", "port=0"], "cannot be read", 2),
         (["prt=0"], "did you mean port", 2),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import threading
@@ -14,10 +15,12 @@ from sqlalchemy import text
 
 from metta.cli.main import main
 from metta.errors import ConfigError, ServiceError
+from metta.eval.eval_service.claims import Claim, NewRequest
 from metta.eval.eval_service.engine import OneService, open_database
 from metta.eval.eval_service.models import Result, State
+from metta.eval.eval_service.policies import AdmittedPolicy
 from metta.eval.eval_service.schemas import RequestView, overall_state
-from metta.eval.eval_service.store import Claim, NewRequest, RequestStore
+from metta.eval.eval_service.store import RequestStore
 
 NewRequests = Callable[..., NewRequest]
 
@@ -94,9 +97,9 @@ def test_a_restart_queues_what_was_being_played_and_nothing_else(store: RequestS
     assert claimed(store).simulation == lost.simulation
 
 
-def test_the_third_death_is_reported_with_its_reason(store: RequestStore, new_request: NewRequests) -> None:
+def test_the_death_after_the_last_retry_is_reported(store: RequestStore, new_request: NewRequests) -> None:
     request = store.ask(new_request(1, "tiny/one"))[0]
-    found = [store.died(claimed(store), f"killed {n}", max_deaths=3) for n in range(3)]
+    found = [store.died(claimed(store), f"killed {n}", max_retries=2) for n in range(3)]
     assert found == ["queued", "queued", "failed"]
     view = store.get(request.id)
     assert view is not None and view.state == "failed" and view.simulations[0].deaths == 3
@@ -118,13 +121,77 @@ def test_what_failed_or_was_cancelled_is_played_again_when_it_is_asked_for_again
     assert again.simulations[1].reason is None
 
 
+def a_result_without(missing: int, *, steps: int = 1) -> Result:
+    return Result(score=None, missing_episodes=missing, replay_urls=[], seconds=1.0, agent_steps=steps)
+
+
+def test_a_simulation_with_missing_episodes_is_played_again_when_it_is_asked_for_again(
+    store: RequestStore, new_request: NewRequests
+) -> None:
+    new = new_request(1, "a/1", "a/2")
+    store.ask(new)
+    store.finish(claimed(store), a_result_without(3))
+    store.finish(claimed(store), a_result())
+    again, is_new = store.ask(new)
+    assert states(again) == ["queued", "done"] and not is_new
+    assert again.simulations[0].result is not None, "what is known of it stays until it is known better"
+    assert states(store.ask(new)[0]) == ["queued", "done"]
+    store.finish(claimed(store), a_result_without(0, steps=7))
+    whole = store.ask(new)[0]
+    assert states(whole) == ["done", "done"]
+    assert whole.simulations[0].result is not None and whole.simulations[0].result.agent_steps == 7
+    assert whole.simulations[0].result.missing_episodes == 0
+
+
+def test_the_result_with_more_episodes_is_the_one_that_is_kept(store: RequestStore, new_request: NewRequests) -> None:
+    new = new_request(1, "tiny/one")
+    for missing, steps, expected in ((3, 1, 1), (4, 2, 1), (3, 3, 3), (1, 4, 4)):
+        store.ask(new)
+        assert store.finish(claimed(store), a_result_without(missing, steps=steps))
+        view = store.get(new.id)
+        assert view is not None and view.state == "done" and view.simulations[0].result is not None
+        assert view.simulations[0].result.agent_steps == expected
+    store.ask(new)
+    assert states(store.cancel(new.id)) == ["cancelled"]
+    view = store.get(new.id)
+    assert view is not None and view.simulations[0].result is not None, "to play it again in vain loses nothing"
+
+
+def test_units_that_rest_are_passed_over_and_others_are_not(store: RequestStore, new_request: NewRequests) -> None:
+    store.ask(new_request(1, "a/1", "a/2"))
+    store.ask(new_request(2, "a/1"))
+    first = claimed(store)
+    store.release(first)
+    second = store.claim(but=[first.unit])
+    assert second is not None and (second.request, second.simulation) == (first.request, "a/2")
+    third = store.claim(but=[first.unit, (10**6, "a/1")])
+    assert third is not None and (third.request, third.simulation) == (first.request + 1, "a/1")
+    assert store.claim(but=[first.unit]) is None
+    assert claimed(store).unit == first.unit
+
+
+def test_copies_are_needed_of_all_who_play_in_what_has_not_ended(store: RequestStore, new_request: NewRequests) -> None:
+    other = AdmittedPolicy(uri="file:///o.pt", key="o", version=0, checksum="o" * 64)
+    open_, ended = (dataclasses.replace(new_request(n, "tiny/one"), opponents={"o": other}) for n in (1, 2))
+    store.ask(ended)
+    store.finish(claimed(store), a_result())
+    assert store.needed_copies() == set()
+    store.ask(open_)
+    assert store.needed_copies() == {open_.policy.checksum, other.checksum}
+    claim = claimed(store)
+    assert store.needed_copies() == {open_.policy.checksum, other.checksum}
+    assert AdmittedPolicy.model_validate(claim.opponents["o"]) == other
+    store.cancel(open_.id)
+    assert store.needed_copies() == set()
+
+
 def test_a_cancelled_unit_takes_neither_a_result_nor_a_death(store: RequestStore, new_request: NewRequests) -> None:
     request = store.ask(new_request(1, "tiny/one"))[0]
     claim = claimed(store)
     assert states(store.cancel(request.id)) == ["cancelled"]
     assert not store.finish(claim, a_result())
     assert not store.fail(claim, "too late")
-    assert store.died(claim, "too late", max_deaths=3) is None
+    assert store.died(claim, "too late", max_retries=2) is None
     assert states(store.get(request.id)) == ["cancelled"]
     assert store.cancel("0" * 16) is None
 
@@ -166,7 +233,7 @@ def test_filters_find_a_state_wherever_the_views_show_it(store: RequestStore, ne
         elif act == "cancel":
             store.cancel(claim.request_id)
         elif act == "died":
-            store.died(claim, "killed", max_deaths=3)
+            store.died(claim, "killed", max_retries=2)
     views = store.page(limit=100)
     expected = {view.id: slow_state(states(view)) for view in views}
     assert {view.id: view.state for view in views} == expected

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from metta.eval.cross_play.scores import CrossScores
-from metta.eval.statistics import Interval, Values, mean_interval
+from metta.eval.resampling import Values
+from metta.eval.statistics import Interval, mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class WithPartners:
 
 
 def with_partners(scores: Sequence[CrossScores], row: int) -> WithPartners:
-    """Return how well the `row`-th policy does with whom, over all simulations of `scores`."""
+    """Return how well the `row`-th policy does with whom, over all simulations of `scores`, which have one metric."""
+    assert len({table.metric for table in scores}) == 1, "a mean over different scores says nothing"
     number, everybody = scores[0].focal.shape[1:]
     itself = [table.focal[:, row, row] for table in scores]
     others = _over_partners(scores, row, [column for column in range(number) if column != row])
@@ -60,6 +62,7 @@ def _over_partners(scores: Sequence[CrossScores], row: int, columns: Sequence[in
 
 
 def _interval(strata: Sequence[Values]) -> Interval | None:
-    played = [stratum[~np.isnan(stratum)] for stratum in strata]
-    known = [stratum for stratum in played if len(stratum)]
-    return mean_interval(known) if known else None
+    """The mean over simulations, whose e-th rows are of one seed; NaN where nothing was played."""
+    seeds = [np.flatnonzero(~np.isnan(stratum)) for stratum in strata]
+    known = [(stratum[rows], rows.tolist()) for stratum, rows in zip(strata, seeds, strict=True) if len(rows)]
+    return mean_interval([values for values, _ in known], seeds=[rows for _, rows in known]) if known else None

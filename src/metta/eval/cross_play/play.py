@@ -12,19 +12,17 @@ for Zero-Shot Coordination", ICML 2020, https://arxiv.org/abs/2003.02979.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from metta.agent import load_policy_from_uri, resolve_policy_uri
-from metta.agent.checkpoints import DATA_DIR
+from metta.agent import PolicyActor, load_policy_from_uri, resolve_policy_uri
+from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy
 from metta.errors import CheckpointError, ConfigError, PolicyMismatchError, RunError, WandbError
 from metta.eval.analysis import PolicyVersion
 from metta.eval.cross_play.scores import CrossScores, read_scores
 from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.stored_evaluation import StoredEvaluation
-from metta.eval.suites import Suite
+from metta.eval.suites import Suite, shared_simulation
 from metta.sim import SimulationConfig
 
 # What a policy can get wrong; it costs that policy its row, and nobody else.
@@ -47,8 +45,9 @@ class CrossPlayResults:
 @dataclass(frozen=True, kw_only=True)
 class _Entrant:
     given: str  # the address
-    uri: str  # in full
+    found: ResolvedPolicy
     policy: PolicyVersion
+    weights: str | None  # a hash of a network's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +115,9 @@ class CrossPlay:
             except _UNPLAYABLE as error:
                 failures[uri] = str(error)
             else:
-                yield _Entrant(given=uri, uri=found.uri, policy=PolicyVersion(actor.key, actor.version))
+                weights = actor.weights if isinstance(actor, PolicyActor) else None
+                policy = PolicyVersion(actor.key, actor.version)
+                yield _Entrant(given=uri, found=found, policy=policy, weights=weights)
 
     def _plays(self, focal: _Entrant, partner: _Entrant, failures: dict[str, str]) -> bool:
         """Play what is missing of a pair's games; whether there are any."""
@@ -125,7 +126,7 @@ class CrossPlay:
             suite=suite, stats_uri=self.stats_uri, threads=self.threads, device=self.device, data_dir=self.data_dir
         )
         try:
-            stored.evaluate(focal.uri)
+            stored.evaluate(focal.found.uri)
         except _UNPLAYABLE as error:
             name = focal.given if partner is focal else f"{focal.policy} with {partner.policy}"
             failures[name] = str(error)
@@ -138,10 +139,8 @@ class CrossPlay:
         return [self._shared(simulation, partner) for simulation in self.suite.simulations]
 
     def _shared(self, simulation: SimulationConfig, partner: _Entrant) -> SimulationConfig:
-        """Return `simulation` with the partner in it: a name of its own, for a file keeps one world a name."""
-        name = f"{simulation.name}/with/{_label(partner.policy)}/{self.share}"
-        changes = {"name": name, "policy_agents_pct": self.share, "npc_policy_uri": partner.uri}
-        return SimulationConfig.model_validate({**dict(simulation), **changes})
+        """Return `simulation` with the partner in it, as `metta evaluate npc_policy_uri=...` plays it too."""
+        return shared_simulation(simulation, [partner.found], policy_agents_pct=self.share, data_dir=self.data_dir)
 
     def _read(self, focal: Sequence[_Entrant], partners: Sequence[_Entrant]) -> list[CrossScores]:
         everybody = [*focal, *partners]
@@ -158,18 +157,19 @@ class CrossPlay:
 
 
 def _check_names(entrants: Sequence[_Entrant]) -> None:
-    """Two policies of one name and version would be one in a statistics file."""
+    """Refuse two of one name and version, who would be one in a statistics file, and one network under two names.
+
+    A network that meets a copy of itself meets nobody new: as a partner held out it would hide every habit.
+    """
     seen: dict[PolicyVersion, str] = {}
+    names: dict[str, PolicyVersion] = {}
     for entrant in entrants:
-        if entrant.policy in seen:
-            both = {seen[entrant.policy], entrant.uri}
+        policy, uri = entrant.policy, entrant.found.uri
+        if policy in seen:
+            both = {seen[policy], uri}
             hint = "; give it once" if len(both) == 1 else "; rename one of the runs"
-            raise ConfigError(f"two policies are called {entrant.policy}: {' and '.join(sorted(both))}{hint}")
-        seen[entrant.policy] = entrant.uri
-
-
-def _label(policy: PolicyVersion) -> str:
-    """Return the policy's name as a part of a simulation's name, different for different policies."""
-    plain = re.sub(r"[^\w.-]", "-", policy.key)
-    mark = "" if plain == policy.key else "-" + hashlib.sha256(policy.key.encode()).hexdigest()[:6]
-    return f"{plain}{mark}:v{policy.version}"
+            raise ConfigError(f"two policies are called {policy}: {' and '.join(sorted(both))}{hint}")
+        seen[policy] = uri
+        if entrant.weights is not None and names.setdefault(entrant.weights, policy) != policy:
+            other = names[entrant.weights]
+            raise ConfigError(f"{other} and {policy} are one network, their weights are equal; give one of them")

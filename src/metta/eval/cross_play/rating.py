@@ -9,8 +9,8 @@ A tie is half a win. **Prior**: between two policies that met, half a seed is wo
 played, so that a policy that never lost has a finite rating. For two policies this is the estimate with the least bias,
 log((w + 1/2) / (l + 1/2)) for w seeds won and l lost (Haldane, Annals of Human Genetics 20, 1956).
 
-**Uncertainty**: the unit is the seed, for all pairs at once, since all of them met on the same maps. Seeds get random
-weights, within each simulation, and the prior's halves do too: the Bayesian bootstrap (Rubin, Annals of Statistics 9,
+**Uncertainty**: the unit is the seed, for all pairs and simulations at once, since all of them met on the same maps.
+Seeds get random weights, and the prior's halves do too: the Bayesian bootstrap (Rubin, Annals of Statistics 9,
 1981) with a Gamma(1/2) weight on each half. For two policies that is the Jeffreys interval of a share but for a
 rounding, which covers 95 % down to few games and does not shrink to a point when one side won them all, as resampling
 would. Results are the same for the same numbers: the generator is seeded.
@@ -27,11 +27,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from metta.eval.cross_play.cycles import Graph, find_cycles, reachable, strong_components
-from metta.eval.statistics import RESAMPLES, Interval, Values, percentile_bounds
+from metta.eval.cross_play.decisions import decide
+from metta.eval.resampling import RESAMPLES, Values, percentile_bounds
+from metta.eval.statistics import Interval
 
 ELO = 400 / math.log(10)  # points of one unit of log-odds
 HALF = 0.5  # the prior: seeds that each side of a pair has won beforehand
-MIN_SEEDS = 6  # of fewer, winning all comes about by chance more than once in twenty: 2 * 0.5**5 > 0.05
 _CHUNK = 2_000_000  # numbers at a time
 
 
@@ -40,11 +41,13 @@ class Ratings:
     """What the games say about N policies, by index."""
 
     ratings: list[Interval | None]  # [N] Elo; the mean of each group, or the anchor, is 0; None: it met nobody
-    wins: list[list[Interval | None]]  # [N][N] share of games that the row won, ties half; None: they never met
-    seeds: list[list[int]]  # [N][N] on how many seeds they met, all simulations together
+    # [N][N] share of games that the row won, ties half; None: they never met. Intervals are each pair's own: one in
+    # twenty is wrong.
+    wins: list[list[Interval | None]]
+    seeds: list[list[int]]  # [N][N] on how many seeds they met, in any simulation
     groups: list[list[int]]  # who met, directly or through others; between groups ratings cannot be compared
     tiers: list[list[list[int]]]  # of each group, best first: nobody lost or tied a game against a lower tier
-    beats: list[list[bool]]  # [N][N] the row's share of wins is above one half, interval and all
+    beats: list[list[bool]]  # [N][N] the row wins more than half of the games: all decisions are right at 95 %
     cycles: list[list[int]]  # each beats the next, and the last the first
 
 
@@ -52,18 +55,20 @@ def rate(strata: Sequence[Values], *, anchor: int | None = None, seed: int = 0) 
     """Rate N policies by their games.
 
     `strata`: float64 [E, N, N] for each simulation: the share of their games on a seed that the row won against the
-    column, ties half; `[e, j, i]` is 1 - `[e, i, j]`, NaN where they did not meet; the diagonal is not looked at.
+    column, in quarters (a tie is half a win); `[e, j, i]` is 1 - `[e, i, j]`, NaN where they did not meet; the diagonal
+    is not looked at. The e-th rows of all simulations are of one seed.
     `anchor`: the policy whose rating is 0; none: the mean of all (of each group, if they fall apart).
     """
     number = strata[0].shape[1]
     met = [~np.isnan(games) & ~np.eye(number, dtype=np.bool_) for games in strata]
     won = [np.where(mask, games, 0.0) for mask, games in zip(met, strata, strict=True)]
-    seeds = np.sum([mask.sum(axis=0) for mask in met], axis=0)
+    longest = max(map(len, met))
+    seeds = np.any([np.pad(mask, ((0, longest - len(mask)), (0, 0), (0, 0))) for mask in met], axis=0).sum(axis=0)
     wins = np.sum([games.sum(axis=0) for games in won], axis=0)
     groups = strong_components(seeds > 0)
     drawn = _draws(won, seeds > 0, seed=seed)
     low, high = percentile_bounds(_shares(drawn))
-    beats = (low > 0.5) & (seeds >= MIN_SEEDS)
+    beats = decide(strata)
     shares = np.stack([_shares(wins[None])[0], low, high], axis=-1).tolist()
     return Ratings(
         ratings=[
@@ -124,9 +129,9 @@ def _draws(won: Sequence[Values], met: Graph, *, seed: int) -> Values:
     """Return what each side won in B draws of weights for seeds and for the prior's halves, [B, N, N]."""
     generator = np.random.default_rng(seed)
     drawn: Values = np.zeros((RESAMPLES, *met.shape))
+    of_seeds = generator.standard_exponential((RESAMPLES, max(map(len, won))))
     for games in won:
-        weights = generator.standard_exponential((RESAMPLES, len(games)))
-        weights *= len(games) / weights.sum(axis=1, keepdims=True)
+        weights = of_seeds[:, : len(games)] * (len(games) / of_seeds[:, : len(games)].sum(axis=1, keepdims=True))
         drawn += (weights @ games.reshape(len(games), -1)).reshape(drawn.shape)
     # a Gamma(1/2) draw can be as good as 0, and a rating must stay finite
     drawn += met * np.maximum(generator.standard_gamma(HALF, drawn.shape), 1e-6)

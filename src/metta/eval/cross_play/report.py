@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from metta.errors import ConfigError, nearest
@@ -21,7 +21,7 @@ class CrossReport:
 
     results: CrossPlayResults
     ratings: Ratings | None  # None: fewer than two policies
-    partners: list[WithPartners]  # [N]
+    partners: dict[str, list[WithPartners]]  # metric -> [N], over the simulations that are scored by it
     order: list[int]  # [N] the policies, best rating first
     anchor: str | None  # whose rating is 0; None: the mean
 
@@ -47,13 +47,13 @@ class CrossReport:
         if self.ratings is not None:
             parts += [self.wins_table(self.ratings), self.rating_table(self.ratings)]
         lacking = [f"{who} could not play" for who in self.results.failures]
-        parts += [self.partner_table() if self.results.policies else "", "\n".join([*self.notes(), *lacking])]
+        parts += [*map(self.partner_table, self.partners), "\n".join([*self.notes(), *lacking])]
         return "\n\n".join(part for part in parts if part)
 
     def matrix_tables(self, scores: CrossScores) -> str:
         """Return focal and partner scores of one simulation."""
         where = f"{scores.simulation}, {scores.num_seeds()} seeds"
-        share = f"{self.results.share:.0%} of the agents"
+        share = f"{scores.focal_agents} of {scores.agents} agents"
         focal = f"{scores.metric} per agent of the row's policy, which plays {share} beside the column's ({where})"
         partner = f"{scores.metric} per agent of the column's policy in the same games"
         return f"{focal}\n{self._matrix(scores.focal_interval)}\n\n{partner}\n{self._matrix(scores.partner_interval)}"
@@ -76,23 +76,18 @@ class CrossReport:
         title = f"rating (Elo scale, {self.anchor or 'the mean'} is 0)"
         return f"{title}\n{format_table(lines, header=['', 'rating', '95 % interval', 'beats', 'loses to'])}"
 
-    def partner_table(self) -> str:
+    def partner_table(self, metric: str) -> str:
         """Return how well each policy does with whom."""
-        header, lines = self.partner_rows()
-        title = "score of each policy by its partners, over all simulations; gap: with itself - with the others"
+        header, lines = self.partner_rows(metric)
+        where = "all simulations" if len(self.partners) == 1 else f"the simulations scored by {metric}"
+        title = f"{metric} of each policy by its partners, over {where}; gap: with itself - with the others"
         return f"{title}\n{format_table(lines, header=['', *header])}"
 
-    def partner_rows(self) -> tuple[list[str], list[list[str]]]:
+    def partner_rows(self, metric: str) -> tuple[list[str], list[list[str]]]:
         """Return titles, and a line a policy that begins with its name; what nobody played has no column."""
         names = ["with itself", "with each other", "gap", "with held-out", "gap"]
-        rows = [
-            [
-                self.partners[row].itself,
-                *(self.partners[row].each_other, self.partners[row].gap_each_other),
-                *(self.partners[row].held_out, self.partners[row].gap_held_out),
-            ]
-            for row in self.order
-        ]
+        found = [self.partners[metric][row] for row in self.order]
+        rows = [[one.itself, one.each_other, one.gap_each_other, one.held_out, one.gap_held_out] for one in found]
         kept = [k for k in range(len(names)) if any(row[k] is not None for row in rows)]
         lines = [
             [self.names[number], *(_cell(row[k]) for k in kept)] for number, row in zip(self.order, rows, strict=True)
@@ -129,10 +124,19 @@ def make_report(results: CrossPlayResults, *, anchor: str | None = None) -> Cros
     return CrossReport(
         results=results,
         ratings=ratings,
-        partners=[with_partners(results.scores, row) for row in range(number)],
+        partners=_partners(results.scores, number),
         order=order,
         anchor=None if index is None else str(results.policies[index]),
     )
+
+
+def _partners(scores: Sequence[CrossScores], policies: int) -> dict[str, list[WithPartners]]:
+    """Return what each policy does with whom, for every metric apart: hearts and rewards have no mean."""
+    metrics = dict.fromkeys(table.metric for table in scores)
+    return {
+        metric: [with_partners([table for table in scores if table.metric == metric], row) for row in range(policies)]
+        for metric in metrics
+    }
 
 
 def percent(interval: Interval | None) -> str:

@@ -21,10 +21,12 @@ import pandas as pd
 
 from metta.eval.analysis import PolicyVersion
 from metta.eval.eval_stats_db import EvalStatsDB
-from metta.eval.statistics import Interval, Values, mean_interval
+from metta.eval.resampling import Values
+from metta.eval.rounding import SAME, gap
+from metta.eval.statistics import Interval, mean_interval
 from metta.sim import SimulationConfig, evaluation_seeds
 
-_SAME = 1e-9  # scores are sums of rewards in float32; what differs by less, relatively, is a tie
+_NOTHING = SAME  # so small a difference is a tie, whatever its share: rewards that cancel out do not sum to exactly 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class CrossScores:
     metric: str
     focal: Values  # float64 [E, N, N + H] mean over the focal policy's agents, NaN where nothing was played
     partner: Values  # float64 [E, N, N + H] mean over the partner's agents; equal on the diagonal
+    focal_agents: int  # of the focal policy in a shared game
+    agents: int  # in a game
 
     def focal_interval(self, row: int, column: int) -> Interval | None:
         """Return the focal score of a pair, with its interval over seeds; None if it has no games."""
@@ -73,29 +77,38 @@ def read_scores(
     are the policies themselves.
     """
     seeds = evaluation_seeds(simulation.num_episodes, base=simulation.seed)
+    own_agents: list[float] = []
     scores = np.full((2, len(seeds), len(focal), len(partners)), np.nan)
     found = _games(database, [simulation, *(shared for _, shared in partners)], metric=simulation.score())
     for row, policy in enumerate(focal):
         for column, (partner, shared) in enumerate(partners):
             played = simulation if partner == policy else shared
-            for who, player in enumerate((policy, partner)):
-                games = found.get((played.name, *policy, *player))
+            for who in range(2):
+                games = found.get((played.name, *policy, 0 if partner == policy else who))
                 if games is not None:
-                    scores[who, :, row, column] = games.reindex(seeds).to_numpy(np.float64)
-    return CrossScores(simulation=simulation.name, metric=simulation.score(), focal=scores[0], partner=scores[1])
+                    scores[who, :, row, column] = games["value"].reindex(seeds).to_numpy(np.float64)
+                    own_agents += [games["agents"].mean()] if partner != policy and who == 0 else []
+    return CrossScores(
+        simulation=simulation.name,
+        metric=simulation.score(),
+        focal=scores[0],
+        partner=scores[1],
+        focal_agents=round(np.mean(own_agents)) if own_agents else simulation.world.num_agents,
+        agents=simulation.world.num_agents,
+    )
 
 
 def _games(
     database: EvalStatsDB, simulations: Sequence[SimulationConfig], *, metric: str
-) -> dict[tuple[Any, ...], pd.Series[float]]:
+) -> dict[tuple[Any, ...], pd.DataFrame]:
     """Return everybody's score in all games of `simulations`, by seed: the mean over its agents, 0 where it is missing.
 
-    The key: simulation, the focal policy's name and version, the player's name and version. Several focal policies meet
-    one partner in simulations of one name, hence both.
+    The key: simulation, the focal policy's name and version, the player: 0 the focal policy, 1 its partner. Several
+    focal policies meet one partner in simulations of one name.
     """
     table = database.query(
-        """SELECT s.name, s.policy_key AS focal, s.policy_version AS focal_version, v.policy_key AS player,
-                  v.policy_version AS player_version, v.seed, avg(coalesce(m.value, 0.0)) AS value
+        """SELECT s.name, s.policy_key AS focal, s.policy_version AS focal_version, v.player, v.seed,
+                  avg(coalesce(m.value, 0.0)) AS value, count(*) AS agents
            FROM policy_simulation_agent_samples v JOIN simulations s ON s.id = v.simulation_id
            LEFT JOIN agent_metrics m ON m.episode_id = v.episode_id AND m.agent_id = v.agent_id AND m.metric = $metric
            WHERE (s.name, s.env) IN (SELECT (unnest($names), unnest($envs))) GROUP BY ALL""",
@@ -105,14 +118,13 @@ def _games(
             "envs": [simulation.env() for simulation in simulations],
         },
     )
-    keys = ["name", "focal", "focal_version", "player", "player_version"]
-    return {key: games.set_index("seed")["value"] for key, games in table.groupby(keys)}
+    keys = ["name", "focal", "focal_version", "player"]
+    return {key: games.set_index("seed") for key, games in table.groupby(keys)}
 
 
 def _won(x: Values, y: Values) -> Values:
-    """Return 1 where x is more, 1/2 where they are equal, else 0; NaN where one is missing."""
-    tolerance = _SAME * np.maximum(np.abs(x), np.abs(y))
-    won: Values = 0.5 * (1 + np.sign(np.where(np.abs(x - y) <= tolerance, 0.0, x - y)))
+    """Return 1 where x is more, 1/2 where they are equal but for rounding, else 0; NaN where one is missing."""
+    won: Values = 0.5 * (1 + np.sign(np.where(np.abs(x - y) <= _NOTHING, 0.0, gap(x, y))))
     return won
 
 

@@ -2,7 +2,7 @@
 
 `/docs` shows it to people, `/openapi.json` to programs. All but `/health` needs `Authorization: Bearer <token>`.
 Mistakes are answered with `{"detail": "..."}`, a sentence for people: 401 no token or a wrong one, 404 no such request
-or address, 422 what was asked cannot be done, 503 the database cannot be reached.
+or address, 413 the body is too large, 422 what was asked cannot be done, 503 the database cannot be reached.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
 import metta
 from metta.errors import MettaError
 from metta.eval.eval_service.engine import plain
-from metta.eval.eval_service.identity import program_version
+from metta.eval.eval_service.gatekeeper import Gatekeeper
 from metta.eval.eval_service.schemas import Ask, Asked, Checked, Health, Problem, RequestPage, RequestView, SuiteView
 from metta.eval.eval_service.service import EvalService
-from metta.eval.eval_service.tokens import is_token
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "no token, or a wrong one"},
+    413: {"model": Problem, "description": "the body is too large"},
     422: {"model": Problem, "description": "what was asked cannot be done"},
     503: {"model": Problem, "description": "the database cannot be reached"},
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "no such request"}}
 
-_bearer = HTTPBearer(auto_error=False, description="the service's token")
+_bearer = HTTPBearer(auto_error=False, description="the service's token")  # for the document; `Gatekeeper` looks at it
 
 
 def the_service(request: Request) -> EvalService:
@@ -43,20 +43,13 @@ def the_service(request: Request) -> EvalService:
 
 
 Service = Annotated[EvalService, Depends(the_service)]
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 RequestId = Annotated[str, Path(max_length=64, description="as asking gave it")]
+Challenge = Annotated[str | None, Query(min_length=16, max_length=128)]
 State = Annotated[Literal["queued", "running", "done", "failed", "cancelled"] | None, Query()]
 
 
-def check_token(service: Service, given: Credentials) -> None:
-    """Raise 401 unless the token is right."""
-    if given is None or not is_token(given.credentials, service.token):
-        detail = "a token is needed" if given is None else "this is not the service's token"
-        raise HTTPException(401, f"{detail}: Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
-
-
 open_to_all = APIRouter(tags=["service"])
-secured = APIRouter(dependencies=[Depends(check_token)], responses=PROBLEMS)
+secured = APIRouter(dependencies=[Depends(_bearer)], responses=PROBLEMS)
 
 
 def create_app(service: EvalService) -> FastAPI:
@@ -70,6 +63,7 @@ def create_app(service: EvalService) -> FastAPI:
 
     app = FastAPI(title="metta evaluation service", version=metta.__version__, description=__doc__, lifespan=lifespan)
     app.state.service = service
+    app.add_middleware(Gatekeeper, token=service.token)
     app.include_router(open_to_all)
     app.include_router(secured)
     app.add_exception_handler(MettaError, _cannot_be_done)
@@ -80,10 +74,12 @@ def create_app(service: EvalService) -> FastAPI:
 
 
 @open_to_all.get("/health", responses={503: PROBLEMS[503]})
-def health(service: Service) -> Health:
-    """Whether the service and its database answer."""
-    service.store.ping()
-    return Health(program=program_version())
+def health(service: Service, challenge: Challenge = None) -> Health:
+    """Whether the service and its database answer, and whether anything can be played.
+
+    With a `challenge`, something random, the answer proves that the service knows the token, which need not be sent.
+    """
+    return service.health(challenge)
 
 
 @secured.get("/suites", tags=["service"])
@@ -98,7 +94,8 @@ def suites(service: Service) -> list[SuiteView]:
 def ask(service: Service, body: Ask, response: Response) -> Asked:
     """Ask for a policy's scores in a suite: 201 for a new request, 200 for one that was asked before.
 
-    What failed or was cancelled of an older one is queued again; what is done is not played again.
+    What failed or was cancelled of an older one is queued again, and a simulation of which episodes are missing, as a
+    whole; what is done is not played again.
     """
     asked = service.ask(body)
     response.status_code = 201 if asked.is_new else 200
@@ -137,7 +134,9 @@ def cancel_request(service: Service, request_id: RequestId) -> RequestView:
 
 def _found(view: RequestView | None, request_id: str) -> RequestView:
     if view is None:
-        raise HTTPException(404, f"there is no request {request_id!r}; GET /requests lists them")
+        raise HTTPException(
+            404, f"there is no request {request_id!r}; GET /requests, or metta request-eval --requests, lists them"
+        )
     return view
 
 

@@ -12,6 +12,7 @@ from metta.cores import available_cores
 
 DEFAULT_PORT = 8377
 TOKEN_VARIABLE = "METTA_EVAL_TOKEN"
+MAX_BODY_BYTES = 4_000_000  # of what is asked; a suite of maps that are drawn as text has a tenth of that
 
 
 class EvalServiceConfig(Config):
@@ -38,8 +39,11 @@ class EvalServiceConfig(Config):
     )
     workers: int = Field(0, ge=0, description="simulations at a time; 0: as many as cores, here or in the cluster")
     threads: int = Field(1, ge=1, description="CPU threads of each simulation")
-    max_deaths: int = Field(3, ge=1, description="a simulation whose worker died so often is given up")
+    max_retries: int = Field(3, ge=0, description="how often a simulation is played again when its worker has died")
+    retry_seconds: float = Field(2.0, ge=0, description="the pause before that; each time it is twice as long")
     timeout_seconds: float = Field(3600.0, gt=0, description="a simulation that takes longer counts as a death")
+    copy_days: float = Field(30.0, ge=0, description="how long a policy's copy stays that no open request needs")
+    copy_gigabytes: float = Field(20.0, ge=0, description="how much copies take; then the least recently used go")
 
     @property
     def folder(self) -> Path:
@@ -48,7 +52,7 @@ class EvalServiceConfig(Config):
 
     @property
     def policies_folder(self) -> Path:
-        """Copies of the policies that were asked for: a run may remove its own before they have played."""
+        """Where the copies of policies are."""
         return self.folder / "policies"
 
     def stats_uri(self, request_id: str) -> str:

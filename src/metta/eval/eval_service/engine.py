@@ -86,12 +86,16 @@ def _make_tables(engine: Engine) -> None:
 
 
 class OneService:
-    """Holds the place of the one service of a database and a folder; the system frees both when the process dies."""
+    """Holds the place of the one service of a database and a folder; the system frees both when the process dies.
+
+    On PostgreSQL the place is a lock of one session, `connection`. What only the one service may do is done in that
+    session: if it was lost, and another service may have the place, it cannot be done.
+    """
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._engine, self._folder = engine, folder
         self._files: list[TextIO] = []
-        self._connection: Connection | None = None
+        self.connection: Connection | None = None  # for one thread at a time; none: SQLite, or not taken yet
 
     def take(self) -> None:
         """Raises ServiceError if another service has it."""
@@ -114,29 +118,39 @@ class OneService:
             self.give_back()
             raise
 
-    def hold(self) -> None:
-        """Take the database's place again if the connection was lost. Raises ServiceError if another was faster."""
+    def hold(self) -> bool:
+        """Take the database's place again if the connection was lost; return whether that was so.
+
+        Raises ServiceError if another service was faster.
+        """
         if self._engine.dialect.name != "postgresql":
-            return
-        if self._connection is not None:
+            return False
+        if self.connection is not None and not self.connection.invalidated:  # else it would be another session
             try:
-                self._connection.execute(text("SELECT 1"))
-                return
+                self.connection.execute(text("SELECT 1"))
+                self.connection.rollback()
+                return False
             except SQLAlchemyError:
-                self._connection.invalidate()
-                self._connection.close()
-                self._connection = None
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
+                pass
+        self._let_go()
+        connection = self._engine.connect()
+        is_ours = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        connection.commit()
+        if not is_ours:
             connection.close()
             raise ServiceError(f"another evaluation service uses the database {self._engine.url}")
-        self._connection = connection
+        self.connection = connection
+        return True
+
+    def _let_go(self) -> None:
+        if self.connection is not None:
+            self.connection.invalidate()
+            self.connection.close()
+            self.connection = None
 
     def give_back(self) -> None:
         """Let others have it."""
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection.close()
+        self._let_go()
         for file in self._files:
             file.close()
 

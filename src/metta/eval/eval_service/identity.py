@@ -16,7 +16,15 @@ def program_version() -> str:
     return f"{metta.__version__}+{source_hash()}"
 
 
-def request_id(policy: AdmittedPolicy, suite_hash: str, *, opponents: Mapping[str, str], program: str) -> str:
-    """Return 16 hex digits derived from all that the result depends on; `opponents`: address -> checksum."""
-    parts = [policy.key, policy.version, policy.checksum, suite_hash, sorted(opponents.items()), program]
+def request_id(
+    policy: AdmittedPolicy, suite_hash: str, *, opponents: Mapping[str, AdmittedPolicy], program: str
+) -> str:
+    """Return 16 hex digits derived from all that results depend on; `opponents`: by their addresses in the suite."""
+    others = [(uri, *_content(one)) for uri, one in sorted(opponents.items())]
+    parts = [*_content(policy), suite_hash, others, program]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _content(policy: AdmittedPolicy) -> tuple[str, int, str]:
+    """Return who it is, wherever its file is."""
+    return policy.key, policy.version, policy.checksum

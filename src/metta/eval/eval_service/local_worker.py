@@ -25,6 +25,9 @@ class LocalWorker:
         self._log, self._threads, self._timeout_seconds = log, threads, timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
+    def prepare(self, stop: Event) -> None:
+        """See `Player`: this machine is always there."""
+
     def play(self, order: PlayOrder, stop: Event, on_progress: Callable[[float], None]) -> PlayAnswer:
         """See `Player`."""
         process = self._running()

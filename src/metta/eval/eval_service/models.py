@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class State(StrEnum):
@@ -62,8 +62,7 @@ class Request(Base):
     policy_key: Mapped[str] = mapped_column(Text)
     policy_version: Mapped[int] = mapped_column(BigInteger)
     policy_checksum: Mapped[str] = mapped_column(String(128))
-    policy_path: Mapped[str | None] = mapped_column(Text)  # the service's copy; none: a mock
-    opponents: Mapped[dict[str, str]] = mapped_column(JSON)  # who else plays: address -> checksum
+    opponents: Mapped[dict[str, Any]] = mapped_column(JSON)  # who else plays: address -> `AdmittedPolicy`
     suite_hash: Mapped[str] = mapped_column(ForeignKey("eval_suites.hash"))
     program: Mapped[str] = mapped_column(Text)
 
@@ -91,7 +90,7 @@ class Unit(Base):
 
 
 class Result(Base):
-    """What came of a unit. Written in the transaction that ends it, and never again."""
+    """What came of a unit. Written in the transaction that ends it; only one with as many episodes replaces it."""
 
     __tablename__ = "eval_results"
     __table_args__ = (ForeignKeyConstraint(["request", "simulation"], ["eval_units.request", "eval_units.simulation"]),)

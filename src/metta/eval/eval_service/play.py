@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import BaseModel
 
-from metta.agent import resolve_policy_uri
+from metta.agent import load_policy_from_uri
+from metta.agent.checkpoints import ResolvedPolicy
 from metta.errors import CheckpointError, ConfigError, PolicyMismatchError, ServiceError, SuiteError
+from metta.eval.eval_service.checksums import Checksums
 from metta.eval.eval_service.identity import program_version
-from metta.eval.eval_service.policies import policy_content
+from metta.eval.eval_service.policies import AdmittedPolicy
 from metta.eval.eval_service.schemas import IntervalView, ScoreView
 from metta.eval.policy_evaluator import EvalResults, PolicyEvaluator
 from metta.eval.statistics import Interval
@@ -25,15 +28,16 @@ class PlayOrder(BaseModel):
 
     program: str
     simulation: SimulationConfig
-    policy: str  # the service's copy, or a mock
-    policy_key: str
-    policy_version: int
-    policy_checksum: str
-    opponents: dict[str, str]  # address -> checksum
-    data_dir: str  # where an opponent's run is looked up
+    policy: AdmittedPolicy
+    opponents: dict[str, AdmittedPolicy]  # by their addresses in the simulation
+    policies_dir: str  # with a copy of each of them
     replay_dir: str | None
     stats_uri: str  # the statistics file that episodes are handed in for
     threads: int
+
+    def players(self) -> list[AdmittedPolicy]:
+        """Return all who play, the policy first."""
+        return [self.policy, *self.opponents.values()]
 
 
 class PlayAnswer(BaseModel):
@@ -54,16 +58,17 @@ def play(order: PlayOrder, on_progress: Callable[[float], None] | None = None) -
     The episodes are handed in first. If nobody hears the answer, they are played again and replace themselves.
     """
     try:
-        _check(order)
+        _check_program(order.program)
+        policy, opponents = _copy(order.policy, order), {uri: _copy(one, order) for uri, one in order.opponents.items()}
         evaluator = PolicyEvaluator(
             [order.simulation],
             replay_dir=order.replay_dir,
             stats_uri=order.stats_uri,
             threads=order.threads,
-            data_dir=order.data_dir,
+            opponents=opponents,
             on_progress=None if on_progress is None else seldom(on_progress),
         )
-        results = evaluator.evaluate(order.policy, order.policy_key, order.policy_version)
+        results = evaluator.evaluate(load_policy_from_uri(policy), order.policy.key, order.policy.version)
     except (CheckpointError, ConfigError, PolicyMismatchError, ServiceError, SuiteError) as error:
         return PlayAnswer(refusal=str(error))  # another time it would be the same
     except Exception as error:
@@ -86,16 +91,21 @@ def seldom(
     return report
 
 
-def _check(order: PlayOrder) -> None:
+def _check_program(asked: str) -> None:
     """Raise what must not be played: another program would give other scores under the same name."""
-    if order.program != program_version():
+    if asked != program_version():
         raise ServiceError(
-            f"the worker has metta {program_version()}, asked was {order.program}: start service and cluster again "
+            f"the worker has metta {program_version()}, asked was {asked}: start service and cluster again "
             "with one version, and ask again"
         )
-    for uri, checksum in {order.policy: order.policy_checksum, **order.opponents}.items():
-        if policy_content(resolve_policy_uri(uri, data_dir=order.data_dir))[1] != checksum:
-            raise CheckpointError(f"{uri} is no longer what it was when it was asked for; ask again")
+
+
+def _copy(policy: AdmittedPolicy, order: PlayOrder) -> ResolvedPolicy:
+    """Return the copy that is to be opened. Raises CheckpointError if it is not what was asked for."""
+    copy = policy.copied_in(Path(order.policies_dir))
+    if copy.path is not None and Checksums().of(copy.path) != policy.checksum:
+        raise CheckpointError(f"the copy of {policy.uri} is no longer what it was when it was asked for; ask again")
+    return copy
 
 
 def _answer(results: EvalResults, name: str) -> PlayAnswer:

@@ -16,6 +16,10 @@ class WorkerDiedError(Exception):
     """Whatever played has ended without an answer; the message says how."""
 
 
+class PlayersAwayError(Exception):
+    """Nothing can be played at present, whatever the order; the message says why."""
+
+
 class CancelledError(Exception):
     """The answer is no longer wanted; whatever played has been ended."""
 
@@ -23,10 +27,17 @@ class CancelledError(Exception):
 class Player(Protocol):
     """Plays one order at a time."""
 
+    def prepare(self, stop: Event) -> None:
+        """Make sure that something can be played now; called before every order.
+
+        Raises PlayersAwayError if not, CancelledError soon after `stop` is set.
+        """
+
     def play(self, order: PlayOrder, stop: Event, on_progress: Callable[[float], None]) -> PlayAnswer:
         """Return the answer. `on_progress` may be called with the share that has been played, 0 to 1.
 
-        Raises CancelledError soon after `stop` is set, WorkerDiedError if it died or hung.
+        Raises CancelledError soon after `stop` is set, WorkerDiedError if it died or hung, PlayersAwayError if what it
+        needs went away, which is no fault of the order.
         """
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class ScoreView(BaseModel):
 
 
 class ResultView(BaseModel):
-    """What came of a simulation."""
+    """What came of a simulation; with missing episodes it is played again when it is asked for again."""
 
     score: ScoreView | None = Field(description="null: no episode was finished in time")
     missing_episodes: int = Field(description="asked for, and not finished in time")
@@ -68,7 +68,7 @@ class SimulationView(BaseModel):
     name: str
     state: str = Field(description="queued, running, done, failed or cancelled")
     played: float | None = Field(None, description="while it is running: the share that has been played, if known")
-    deaths: int = Field(description="how often its worker died; a few times it is played again")
+    deaths: int = Field(description="how often its worker died; a few times it is played again, after a pause")
     reason: str | None = Field(description="why it failed, or how its worker died last")
     started_at: datetime | None
     finished_at: datetime | None
@@ -91,13 +91,14 @@ class RequestView(BaseModel):
     program: str = Field(description="version of metta and hash of the world's rules")
     stats_uri: str = Field(description="the statistics file with every episode")
     progress: dict[str, int] = Field(description="state -> how many simulations")
+    waits_for: str | None = Field(None, description="why nothing of it can be played at present, if so")
     simulations: list[SimulationView]
 
 
 class Asked(BaseModel):
     """The answer to a question."""
 
-    is_new: bool = Field(description="false: it was asked before, and nothing is played again")
+    is_new: bool = Field(description="false: it was asked before, and what is done and whole is not played again")
     request: RequestView
 
 
@@ -133,6 +134,11 @@ class Health(BaseModel):
 
     status: str = "ok"
     program: str
+    players: str = Field("ok", description="ok, or why nothing can be played at present")
+    proof: str | None = Field(
+        None,
+        description="HMAC-SHA256 of the challenge in hex; key: scrypt(token, 'metta eval service', 2**14, 8, 1)",
+    )
 
 
 class Problem(BaseModel):

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Event
+from types import FrameType
 
 import uvicorn
 
 from metta.errors import ConfigError, ServiceError
 from metta.eval.eval_service.app import create_app
 from metta.eval.eval_service.config import TOKEN_VARIABLE, EvalServiceConfig, is_loopback
+from metta.eval.eval_service.copies import PolicyCopies
 from metta.eval.eval_service.dispatcher import Dispatcher
 from metta.eval.eval_service.engine import OneService, open_database
 from metta.eval.eval_service.local_worker import LocalWorker
-from metta.eval.eval_service.players import Player
+from metta.eval.eval_service.players import Player, PlayersAwayError
 from metta.eval.eval_service.policies import PolicyGate
+from metta.eval.eval_service.ray_cluster import RayCluster
+from metta.eval.eval_service.ray_player import RayPlayer
 from metta.eval.eval_service.service import EvalService
 from metta.eval.eval_service.store import RequestStore
-from metta.eval.eval_service.tokens import given_token, made_token, token_path
+from metta.eval.eval_service.tokens import given_token, make_token, remove_token, token_path
 
 PlayerMaker = Callable[[int], Player]
 
@@ -35,40 +42,67 @@ def serve(config: EvalServiceConfig) -> int:
             f"host={config.host} is seen from elsewhere: give a token of your own, in {TOKEN_VARIABLE} or token_file="
         )
     config.policies_folder.mkdir(parents=True, exist_ok=True)
-    engine = open_database(config.database_address())
-    place = OneService(engine, config.folder)
-    place.take()
-    listening = _listen(config.host, config.port)
-    port = listening.getsockname()[1]
-    service = _service(config, RequestStore(engine, stats_uri=config.stats_uri), place, token or made_token(port))
-    origin = "" if token else f", token in {token_path(port)}"
-    print(f"eval service: http://{_shown(config.host)}:{port}{origin}", flush=True)
-    players = f"Ray at {config.ray_address}" if config.ray_address else "worker processes"
-    print(f"database {engine.url}, policies below {', '.join(config.root_list())}, {players}", file=sys.stderr)
-    settings = uvicorn.Config(create_app(service), log_level="warning", access_log=False)
-    try:
+    with ExitStack() as ending, _also_when_told_to_end(ending):
+        engine = open_database(config.database_address())
+        ending.callback(engine.dispose)
+        place = OneService(engine, config.folder)
+        place.take()
+        ending.callback(place.give_back)
+        listening = _listen(config.host, config.port)
+        port = listening.getsockname()[1]
+        ending.callback(listening.dup().close)  # nobody else can have the port before its token is gone
+        if token is None:
+            ending.callback(remove_token, port)
+        store = RequestStore(engine, stats_uri=config.stats_uri)
+        service = _service(config, store, place, token or make_token(port))
+        origin = "" if token else f", token in {token_path(port)}"
+        players = f"Ray at {config.ray_address}" if config.ray_address else "worker processes"
+        print(f"database {engine.url}, policies below {', '.join(config.root_list())}, {players}", file=sys.stderr)
+        print(f"eval service: http://{_shown(config.host)}:{port}{origin}", flush=True)
+        settings = uvicorn.Config(create_app(service), log_level="warning", access_log=False)
         uvicorn.Server(settings).run(sockets=[listening])
-    finally:
-        place.give_back()
-        engine.dispose()
     return 0
+
+
+@contextmanager
+def _also_when_told_to_end(ending: ExitStack) -> Iterator[None]:
+    """Have `ending` done before a signal ends the process; uvicorn passes on the one that it has ended for."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        ending.close()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _service(config: EvalServiceConfig, store: RequestStore, place: OneService, token: str) -> EvalService:
     make_player, num_players = _players(config)
     dispatcher = Dispatcher(store, config, make_player=make_player, num_players=num_players, one_service=place)
-    gate = PolicyGate(config.root_list(), data_dir=config.data_dir, copies=config.policies_folder)
-    return EvalService(config=config, token=token, store=store, gate=gate, dispatcher=dispatcher)
+    gate = PolicyGate(config.root_list(), data_dir=config.data_dir)
+    max_bytes = config.copy_gigabytes * 1e9
+    copies = PolicyCopies(config.policies_folder, max_days=config.copy_days, max_bytes=max_bytes)
+    copies.prune_if_due(store.needed_copies)
+    return EvalService(config=config, token=token, store=store, gate=gate, copies=copies, dispatcher=dispatcher)
 
 
 def _players(config: EvalServiceConfig) -> tuple[PlayerMaker, int]:
     """Return what makes the n-th player, and how many there are to be."""
     if config.ray_address is not None:
-        from metta.eval.eval_service.ray_player import RayPlayer, connect
-
-        cpus = connect(config.ray_address)
-        num_players = config.workers or max(1, cpus // config.threads)
-        return lambda _: RayPlayer(threads=config.threads, timeout_seconds=config.timeout_seconds), num_players
+        cluster = RayCluster(config.ray_address, threads=config.threads, log=config.folder / "ray.log")
+        try:
+            cluster.connect(Event())
+        except PlayersAwayError as error:
+            raise ServiceError(str(error)) from error
+        num_players = config.workers or max(1, cluster.cpus // config.threads)
+        return lambda _: RayPlayer(cluster, timeout_seconds=config.timeout_seconds), num_players
     return lambda number: LocalWorker(
         log=config.folder / f"worker-{number}.log", threads=config.threads, timeout_seconds=config.timeout_seconds
     ), config.num_workers()

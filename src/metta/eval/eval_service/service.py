@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+from metta.eval.eval_service.claims import NewRequest
 from metta.eval.eval_service.config import EvalServiceConfig
+from metta.eval.eval_service.copies import PolicyCopies
 from metta.eval.eval_service.dispatcher import Dispatcher
 from metta.eval.eval_service.identity import program_version, request_id
-from metta.eval.eval_service.policies import PolicyGate
-from metta.eval.eval_service.schemas import Ask, Asked, Checked, RequestPage, RequestView, SuiteView
-from metta.eval.eval_service.store import NewRequest, RequestStore
+from metta.eval.eval_service.models import OPEN
+from metta.eval.eval_service.policies import Keep, PolicyGate
+from metta.eval.eval_service.schemas import Ask, Asked, Checked, Health, RequestPage, RequestView, SuiteView
+from metta.eval.eval_service.store import RequestStore
 from metta.eval.eval_service.suites import admitted_suite
+from metta.eval.eval_service.tokens import Proof
 from metta.eval.suites import SUITES
 
 
@@ -22,13 +27,14 @@ class EvalService:
     token: str
     store: RequestStore
     gate: PolicyGate
+    copies: PolicyCopies
     dispatcher: Dispatcher
 
     def ask(self, ask: Ask) -> Asked:
         """Keep a request, and have it played. Raises MettaError if it cannot be done."""
-        new = self._new_request(ask)
-        self.gate.keep(new.policy)
-        request, is_new = self.store.ask(new)
+        with self.copies.using() as keep:
+            request, is_new = self.store.ask(self._new_request(ask, keep=keep))
+        self.copies.prune_if_due(self.store.needed_copies)
         self.dispatcher.wake()
         return Asked(is_new=is_new, request=self._now(request))
 
@@ -44,6 +50,11 @@ class EvalService:
             simulations=[simulation.name for simulation in new.suite.simulations],
             known=self.get(new.id),
         )
+
+    @cached_property
+    def proof(self) -> Proof:
+        """What proves that we know the token."""
+        return Proof(self.token)
 
     def get(self, request_id: str) -> RequestView | None:
         """Return a request; None: there is none."""
@@ -65,6 +76,12 @@ class EvalService:
         self.dispatcher.end(request_id)
         return found
 
+    def health(self, challenge: str | None) -> Health:
+        """Raises sqlalchemy's DBAPIError if the database does not answer."""
+        self.store.ping()
+        proof = None if challenge is None else self.proof.of(challenge)
+        return Health(program=program_version(), players=self.dispatcher.outage() or "ok", proof=proof)
+
     def suites(self) -> list[SuiteView]:
         """Return the suites that can be asked for by name."""
         suites = [admitted_suite(name, episodes=None) for name in SUITES]
@@ -74,16 +91,19 @@ class EvalService:
         ]
 
     def _now(self, request: RequestView) -> RequestView:
-        """Add what only we know: how far the games are that are being played."""
+        """Add what only we know: how far the games are that are being played, and whether any can be."""
+        if request.state in OPEN:
+            request.waits_for = self.dispatcher.outage()
         for one in request.simulations:
             if one.state == "running":
                 one.played = self.dispatcher.share_played(request.id, one.name)
         return request
 
-    def _new_request(self, ask: Ask) -> NewRequest:
+    def _new_request(self, ask: Ask, *, keep: Keep | None = None) -> NewRequest:
         suite = admitted_suite(ask.suite, episodes=ask.episodes)
-        policy = self.gate.admit(ask.policy_uri)
-        opponents = {uri: self.gate.checksum(uri) for one in suite.simulations for uri in one.npc_policy_uris}
+        others = {uri for one in suite.simulations for uri in one.npc_policy_uris}
+        policy = self.gate.admit(ask.policy_uri, keep=keep)
+        opponents = {uri: self.gate.admit(uri, keep=keep) for uri in sorted(others)}
         suite_hash, program = suite.hash, program_version()
         return NewRequest(
             id=request_id(policy, suite_hash, opponents=opponents, program=program),

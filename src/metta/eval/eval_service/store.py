@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
-from sqlalchemy import CursorResult, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
+from metta.eval.eval_service.claims import Claim, NewRequest
 from metta.eval.eval_service.models import OPEN, Request, Result, State, StoredSuite, Unit, utc_now
-from metta.eval.eval_service.policies import AdmittedPolicy
+from metta.eval.eval_service.queries import WAITING, count_of, has_state, same_attempt
+from metta.eval.eval_service.rests import UnitKey
 from metta.eval.eval_service.schemas import RequestView
 from metta.eval.eval_service.views import request_view
-from metta.eval.suites import Suite
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewRequest:
-    """What is asked for."""
-
-    id: str
-    policy: AdmittedPolicy
-    opponents: dict[str, str]  # who else plays: address -> checksum
-    suite: Suite
-    suite_hash: str
-    program: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Claim:
-    """A unit that somebody plays now. `attempt` tells it from earlier ones; two claims are never the same."""
-
-    request: int
-    request_id: str
-    simulation: str
-    attempt: int
-    policy_uri: str
-    policy_path: str | None
-    policy_key: str
-    policy_version: int
-    policy_checksum: str
-    opponents: dict[str, str]
-    suite: str  # JSON
-    program: str
 
 
 class RequestStore:
@@ -61,8 +30,12 @@ class RequestStore:
         self._stats_uri = stats_uri
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        with self._turn, self._sessions.begin() as session:
+    def _writing(self, connection: Connection | None = None) -> Iterator[Session]:
+        with (
+            self._turn,
+            Session(connection) if connection is not None else self._sessions() as session,
+            session.begin(),
+        ):
             yield session
 
     # Asking
@@ -70,7 +43,8 @@ class RequestStore:
     def ask(self, new: NewRequest) -> tuple[RequestView, bool]:
         """Keep a request; return it and whether it is new.
 
-        A request that is there already is returned as it is; what failed or was cancelled of it is queued again.
+        A request that is there already is returned as it is. What failed or was cancelled of it is queued again, and
+        simulations of which episodes are missing.
         """
         try:
             return self._ask(new)
@@ -82,9 +56,11 @@ class RequestStore:
             number = session.scalar(select(Request.number).where(Request.id == new.id))
             if number is None:
                 return self._insert(session, new), True
-            again = Unit.state.in_([State.FAILED, State.CANCELLED])
+            lacks = Unit.result.has(Result.missing_episodes > 0)
+            again = Unit.state.in_([State.FAILED, State.CANCELLED]) | ((Unit.state == State.DONE) & lacks)
             values = {"state": State.QUEUED, "deaths": 0, "reason": None, "started_at": None, "finished_at": None}
-            session.execute(update(Unit).where(Unit.request == number, again).values(values))
+            query = update(Unit).where(Unit.request == number, again).values(values)
+            session.execute(query, execution_options={"synchronize_session": False})
             found = self._found(session, new.id)
             assert found is not None
             return found, False
@@ -101,8 +77,7 @@ class RequestStore:
             "policy_key": new.policy.key,
             "policy_version": new.policy.version,
             "policy_checksum": new.policy.checksum,
-            "policy_path": None if new.policy.path is None else str(new.policy.path),
-            "opponents": new.opponents,
+            "opponents": {uri: policy.model_dump() for uri, policy in new.opponents.items()},
             "suite_hash": new.suite_hash,
             "program": new.program,
         }
@@ -143,7 +118,7 @@ class RequestStore:
         if policy_key is not None:
             query = query.where(Request.policy_key == policy_key)
         if state is not None:
-            query = query.where(_has_state(State(state)))
+            query = query.where(has_state(State(state)))
         with self._reading() as session:
             return [self._view(request) for request in session.scalars(query)]
 
@@ -156,9 +131,12 @@ class RequestStore:
 
     # Playing
 
-    def requeue(self, *, but: Container[tuple[str, str]] = ()) -> int:
-        """Queue again what is said to be played and is not: all but the (request id, simulation) in `but`."""
-        with self._writing() as session:
+    def requeue(self, *, but: Container[tuple[str, str]] = (), connection: Connection | None = None) -> int:
+        """Queue again what is said to be played and is not: all but the (request id, simulation) in `but`.
+
+        `connection`: as for `claim`.
+        """
+        with self._writing(connection) as session:
             query = select(Unit, Request.id).join(Request, Request.number == Unit.request).with_for_update(of=Unit)
             lost = [
                 unit
@@ -169,31 +147,47 @@ class RequestStore:
                 unit.state, unit.started_at = State.QUEUED, None
             return len(lost)
 
-    def claim(self) -> Claim | None:
-        """Return the oldest unit that waits, now running; None if there is none. Not for two threads at a time."""
+    def needed_copies(self) -> set[str]:
+        """Return the checksums of all policies that play in what has not ended."""
+        query = select(Request.policy_checksum, Request.opponents).where(Request.units.any(Unit.state.in_(OPEN)))
+        with self._reading() as session:
+            needed = session.execute(query).all()
+        return {own for own, _ in needed} | {one["checksum"] for _, others in needed for one in others.values()}
+
+    def claim(self, *, but: Collection[UnitKey] = (), connection: Connection | None = None) -> Claim | None:
+        """Return the oldest unit that waits and is not in `but`, now running; None if there is none.
+
+        `connection`: the session that holds the place of the one service. Not for two threads at a time.
+        """
+        waiting = WAITING.where(tuple_(Unit.request, Unit.simulation).not_in(list(but))) if but else WAITING
         while True:
-            with self._writing() as session:
-                unit = session.execute(_WAITING).one_or_none()
+            with self._writing(connection) as session:
+                unit = session.execute(waiting).one_or_none()
                 if unit is None:
                     return None
                 claim = Claim(**unit._asdict() | {"attempt": unit.attempt + 1})
                 values = {"state": State.RUNNING, "started_at": utc_now(), "attempt": claim.attempt}
                 its_own = (Unit.request == claim.request, Unit.simulation == claim.simulation)
-                if _count(session, update(Unit).where(*its_own, Unit.state == State.QUEUED).values(values)) == 1:
+                if count_of(session, update(Unit).where(*its_own, Unit.state == State.QUEUED).values(values)) == 1:
                     return claim  # else it was cancelled this very moment
 
     def release(self, claim: Claim) -> bool:
         """Queue a unit again that is not played to its end, and is no failure. False: it was cancelled meanwhile."""
         with self._writing() as session:
-            return _count(session, _same(update(Unit), claim).values(state=State.QUEUED, started_at=None)) == 1
+            return count_of(session, same_attempt(update(Unit), claim).values(state=State.QUEUED, started_at=None)) == 1
 
     def finish(self, claim: Claim, result: Result) -> bool:
-        """Keep a result and end its unit, both or neither. False: it was cancelled, and the result is not taken."""
+        """Keep a result and end its unit, both or neither. False: it was cancelled, and the result is not taken.
+
+        A result of an earlier time, of which more episodes were missing, is replaced.
+        """
         with self._writing() as session:
             if not self._end(session, claim, state=State.DONE, reason=None):
                 return False
             result.request, result.simulation = claim.request, claim.simulation
-            session.add(result)
+            before = session.get(Result, (claim.request, claim.simulation))
+            if before is None or result.missing_episodes <= before.missing_episodes:
+                session.merge(result)
             return True
 
     def fail(self, claim: Claim, reason: str) -> bool:
@@ -201,14 +195,14 @@ class RequestStore:
         with self._writing() as session:
             return self._end(session, claim, state=State.FAILED, reason=reason)
 
-    def died(self, claim: Claim, reason: str, *, max_deaths: int) -> str | None:
+    def died(self, claim: Claim, reason: str, *, max_retries: int) -> str | None:
         """Count a worker's death; return the unit's state then: queued again, or failed. None: it was cancelled."""
         with self._writing() as session:
-            unit = session.scalars(_same(select(Unit), claim).with_for_update()).one_or_none()
+            unit = session.scalars(same_attempt(select(Unit), claim).with_for_update()).one_or_none()
             if unit is None:
                 return None
             unit.deaths += 1
-            is_over = unit.deaths >= max_deaths
+            is_over = unit.deaths > max_retries
             unit.state = State.FAILED if is_over else State.QUEUED
             unit.reason = f"given up after {unit.deaths} attempts, the last one: {reason}" if is_over else reason
             unit.finished_at = utc_now() if is_over else None
@@ -224,60 +218,4 @@ class RequestStore:
 
     def _end(self, session: Session, claim: Claim, *, state: State, reason: str | None) -> bool:
         values = {"state": state, "reason": reason, "finished_at": utc_now()}
-        return _count(session, _same(update(Unit), claim).values(values)) == 1
-
-
-# The oldest unit that waits, with the columns of a `Claim`.
-_WAITING = (
-    select(
-        Unit.request,
-        Request.id.label("request_id"),
-        Unit.simulation,
-        Unit.attempt,
-        Request.policy_uri,
-        Request.policy_path,
-        Request.policy_key,
-        Request.policy_version,
-        Request.policy_checksum,
-        Request.opponents,
-        Request.program,
-        StoredSuite.content.label("suite"),
-    )
-    .join(Request, Request.number == Unit.request)
-    .join(StoredSuite, StoredSuite.hash == Request.suite_hash)
-    .where(Unit.state == State.QUEUED)
-    .order_by(Unit.request, Unit.position)
-    .limit(1)
-)
-
-
-def _same(query: Any, claim: Claim) -> Any:
-    """Narrow a query to the claimed unit, if it is still the claim's."""
-    return query.where(
-        Unit.request == claim.request,
-        Unit.simulation == claim.simulation,
-        Unit.state == State.RUNNING,
-        Unit.attempt == claim.attempt,
-    )
-
-
-def _count(session: Session, query: Any) -> int:
-    result = session.execute(query)
-    assert isinstance(result, CursorResult)
-    return int(result.rowcount)
-
-
-def _has_state(state: State) -> Any:
-    """Return the condition that a request is in `state`, as `schemas.overall_state` has it."""
-
-    def any_unit(states: Sequence[State]) -> Any:
-        return Request.units.any(Unit.state.in_(states))
-
-    ended = ~any_unit(OPEN)
-    return {
-        State.QUEUED: ~any_unit([other for other in State if other != State.QUEUED]),
-        State.RUNNING: any_unit(OPEN) & any_unit([other for other in State if other != State.QUEUED]),
-        State.FAILED: ended & any_unit([State.FAILED]),
-        State.CANCELLED: ended & any_unit([State.CANCELLED]) & ~any_unit([State.FAILED]),
-        State.DONE: ended & ~any_unit([State.FAILED, State.CANCELLED]),
-    }[state]
+        return count_of(session, same_attempt(update(Unit), claim).values(values)) == 1

@@ -1,7 +1,12 @@
-"""The bearer token: given by the user, or made once and kept in a file that only the user can read."""
+"""The bearer token: given by the user, or made by a service for as long as it runs.
+
+The token that a service makes is in a file that only the user can read. Before a client sends a token over plain HTTP
+it asks for a proof that the other side knows it (`Proof`): a program that has taken the service's port has none.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import secrets
@@ -41,25 +46,23 @@ def token_path(port: int) -> Path:
     return Path(base) / "metta" / f"eval-service-{port}.token"
 
 
-def made_token(port: int) -> str:
-    """Return the token of the service on `port`: the one in its file, or a new one that is written there.
-
-    Raises ServiceError if others could have read or written the file.
-    """
-    path = token_path(port)
+def make_token(port: int) -> str:
+    """Write a new token for the service on `port`, instead of one that a killed service has left; return it."""
+    path, token = token_path(port), secrets.token_urlsafe(32)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return read_made_token(port) or ""
-    token = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(token + "\n")
     return token
 
 
+def remove_token(port: int) -> None:
+    """Remove what `make_token` wrote: the service ends."""
+    token_path(port).unlink(missing_ok=True)
+
+
 def read_made_token(port: int) -> str | None:
-    """Return what `made_token` wrote; None if there is no file.
+    """Return what `make_token` wrote; None if there is no file.
 
     Raises ServiceError if others could have read or written it, or if it holds no token.
     """
@@ -70,12 +73,31 @@ def read_made_token(port: int) -> str | None:
     except FileNotFoundError:
         return None
     if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        raise ServiceError(f"others can read the token in {path}: remove it, and start the service again")
+        raise ServiceError(f"others can read the token in {path}: start the service again, which makes another one")
     if len(token) < MIN_LENGTH:
-        raise ServiceError(f"{path} holds no token: remove it, and start the service again")
+        raise ServiceError(f"{path} holds no token: start the service again")
     return token
 
 
 def is_token(given: str, expected: str) -> bool:
     """Compare in a time that does not depend on how much is right."""
     return hmac.compare_digest(given.encode(), expected.encode())
+
+
+class Proof:
+    """That somebody knows a token, without telling it: HMAC-SHA256 of a challenge that the asker draws each time.
+
+    The key is stretched by scrypt (RFC 7914, 16 MiB, some 50 ms): guessing a token from its proofs is slow, also one
+    that a person has made up.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._key = hashlib.scrypt(token.encode(), salt=b"metta eval service", n=2**14, r=8, p=1)
+
+    def of(self, challenge: str) -> str:
+        """Return the proof for a challenge, in hex."""
+        return hmac.new(self._key, challenge.encode(), hashlib.sha256).hexdigest()
+
+    def is_right(self, given: str, challenge: str) -> bool:
+        """Whether `given` is the proof for `challenge`."""
+        return hmac.compare_digest(given.encode(), self.of(challenge).encode())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import os
 from pathlib import Path
 
 from metta.eval.cross_play.report import CrossReport
 from metta.eval.cross_play.scores import CrossScores
-from metta.eval.pages import cross_figures, parts, run_page
+from metta.eval.pages import cross_figures, parts
+from metta.eval.pages.page import page, write_page
 
 _FOOTER = """<footer><p>Every pair of policies plays the same seeds, twice: either is the focal policy once. Scores are
 means over agents and seeds with 95 % bootstrap intervals over seeds. A game is won by who has more per agent. Ratings:
@@ -18,14 +18,7 @@ Partners held out are met, but not rated.</p></footer>"""
 
 def save(report: CrossReport, path: Path) -> Path:
     """Write the page, whole or not at all, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        work.write_text(render(report), encoding="utf-8")
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
-    return path
+    return write_page(render(report), path)
 
 
 def render(report: CrossReport) -> str:
@@ -36,16 +29,10 @@ def render(report: CrossReport) -> str:
         _notes(report),
         _ratings(report),
         *(_matrix(report, scores) for scores in report.results.scores),
-        _partners(report),
+        *(_partners(report, metric) for metric in report.partners),
         _FOOTER,
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{run_page.CSS}</style>\n</head>\n<body>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</body>\n</html>\n"
-    )
+    return page(title, sections)
 
 
 def _notes(report: CrossReport) -> str:
@@ -78,22 +65,21 @@ def _matrix(report: CrossReport, scores: CrossScores) -> str:
         metric=scores.metric,
         name=f"cross-play-{scores.simulation}",
     )
-    note = f"""The focal policy plays {report.results.share:.0%} of the agents, its partner the rest; on the diagonal a
-    policy plays with itself alone. {scores.num_seeds()} seeds. Both matrices are of the same games: what the row gets,
-    and what the column gets beside it."""
+    note = f"""The focal policy plays {scores.focal_agents} of {scores.agents} agents, its partner the rest; on the
+    diagonal a policy plays with itself alone. {scores.num_seeds()} seeds. Both matrices are of the same games: what the
+    row gets, and what the column gets beside it."""
     title = f"{html.escape(scores.simulation)}: who gets what with whom"
     return f'<h2>{title}</h2>\n{_scrolled(figure)}\n<p class="note">{note}</p>'
 
 
-def _partners(report: CrossReport) -> str:
-    if not report.results.policies:
-        return ""
-    header, lines = report.partner_rows()
+def _partners(report: CrossReport, metric: str) -> str:
+    header, lines = report.partner_rows(metric)
     rows = [[parts.name(name), *map(_two_lines, cells)] for name, *cells in lines]
     note = """Gap: the score with itself minus the score with the others, seed by seed. Above 0 it does worse with
     others: they do not share its habits, or are harder to play with. Means over partners, simulations and seeds; the
     intervals are over seeds, and say nothing about partners that were not met."""
-    return f'<h2>With whom it works</h2>\n{parts.table(["policy", *header], rows)}\n<p class="note">{note}</p>'
+    title = f"With whom it works: {html.escape(metric)}"
+    return f'<h2>{title}</h2>\n{parts.table(["policy", *header], rows)}\n<p class="note">{note}</p>'
 
 
 def _two_lines(cell: str) -> str:

@@ -13,16 +13,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from metta.eval.learning_curve import Curve, Point
-from metta.eval.pages.figure_style import FAINT, INK, POLICY_COLORS, STYLE, YARDSTICK_COLORS, svg, with_room
+from metta.eval.pages.figure_style import FAINT, INK, STYLE, YARDSTICK_COLORS, svg, with_room
 from metta.eval.statistics import Interval
 
 
 def learning_curve(
-    curves: Sequence[Curve], yardsticks: dict[str, Interval], *, metric: str, simulation: str = "evaluation"
+    curves: Sequence[Curve],
+    yardsticks: dict[str, Interval],
+    *,
+    colors: Sequence[str],
+    metric: str,
+    simulation: str = "evaluation",
 ) -> str:
     """Return the SVG of a score over agent steps and over minutes; yardsticks are labelled lines.
 
-    `simulation`: where the curves' evaluations and the yardsticks were played.
+    `colors`: of each curve. `simulation`: where the curves' evaluations and the yardsticks were played.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.1), layout="constrained")
@@ -30,8 +35,7 @@ def learning_curve(
         most_steps = max((point.agent_steps for curve in curves for point in _points(curve)), default=1.0)
         unit, name = (1e6, "million agent steps") if most_steps >= 1e6 else (1e3, "thousand agent steps")
         for axes, scale, label in ((left, unit, name), (right, None, "minutes of training")):
-            for number, curve in enumerate(curves):
-                color = POLICY_COLORS[number % len(POLICY_COLORS)]
+            for curve, color in zip(curves, colors, strict=True):
                 _draw_curve(axes, curve, scale=scale, color=color, band=0.22 if len(curves) < 5 else 0.1)
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
@@ -42,9 +46,9 @@ def learning_curve(
         for policy, interval in yardsticks.items():
             _draw_yardstick(left, policy, interval)
             _draw_yardstick(right, policy, interval)
-        _label_lines(right, curves, yardsticks)
+        _label_lines(right, curves, colors, yardsticks)
         left.set_ylabel(f"{metric} per agent")
-        _explain_marks(figure, curves, simulation=simulation)
+        _explain_marks(figure, curves, color=colors[0], simulation=simulation)
         return svg(figure, name="learning-curve")
 
 
@@ -71,13 +75,13 @@ def _draw_curve(axes: Axes, curve: Curve, *, scale: float | None, color: str, ba
         axes.plot([place], [value], "o", color=color, markeredgecolor=INK, markersize=5.5, markeredgewidth=1.2)
 
 
-def _label_lines(axes: Axes, curves: Sequence[Curve], yardsticks: dict[str, Interval]) -> None:
+def _label_lines(axes: Axes, curves: Sequence[Curve], colors: Sequence[str], yardsticks: dict[str, Interval]) -> None:
     """Name every line at the right edge, where it ends; names that would touch are moved apart."""
     labels = [(interval, name, YARDSTICK_COLORS.get(name, FAINT)) for name, interval in yardsticks.items()]
-    for number, curve in enumerate(curves):
+    for curve, color in zip(curves, colors, strict=True):
         last = curve.last()
         if last is not None:
-            labels.append((last.interval, curve.label, POLICY_COLORS[number % len(POLICY_COLORS)]))
+            labels.append((last.interval, curve.label, color))
     labels.sort(key=lambda label: label[0].value)
     bottom, top = axes.get_ylim()
     places = [(interval.value - bottom) / (top - bottom) for interval, _, _ in labels]
@@ -105,8 +109,7 @@ def _apart(places: Sequence[float], *, gap: float = 0.06) -> list[float]:
     return found
 
 
-def _explain_marks(figure: Figure, curves: Sequence[Curve], *, simulation: str) -> None:
-    color = POLICY_COLORS[0]
+def _explain_marks(figure: Figure, curves: Sequence[Curve], *, color: str, simulation: str) -> None:
     marks: list[Any] = []
     labels: list[str] = []
     if any(curve.training for curve in curves):

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from metta.eval.pages.figure_style import FAINT, INK, STYLE, svg, with_room
-from metta.eval.statistics import Interval, Values
+from metta.eval.resampling import Values
+from metta.eval.statistics import Interval
 
 MOST_DOTS = 300  # of a row; of more, this many are drawn, spread evenly by score
 

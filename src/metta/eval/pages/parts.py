@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import os
+import shlex
 from collections.abc import Sequence
+from urllib.parse import quote
 
+from metta.eval.game_pairs import lacks_replays, number
 from metta.eval.report import Report
 from metta.eval.scores import OVERALL, Versus
 from metta.eval.statistics import FEW, Interval, Summary
@@ -60,7 +63,7 @@ def _versus(versus: Versus) -> list[str]:
     return [
         name(versus.other),
         left(versus.simulation),
-        f"{found.difference.text(sign='+')} {found.difference.bounds()}{'*' * found.is_small()}",
+        f"{found.difference.text(sign='+')} {found.difference.bounds()}".rstrip() + "*" * found.is_small(),
         share(found),
         f"{found.share_of_wins:.0%}",
         str(found.pairs),
@@ -68,16 +71,50 @@ def _versus(versus: Versus) -> list[str]:
     ]
 
 
+def pair_table(report: Report) -> str:
+    """Return the games in which the first policy differs most from the others; a score is a link to its replay."""
+    if not report.pairs:
+        return ""
+    lines = [
+        [
+            name(pair.other),
+            left(pair.simulation),
+            left(str(pair.seed)),
+            _watched(report, pair.score, pair.replay),
+            _watched(report, pair.other_score, pair.other_replay),
+            number(pair.difference, sign="+"),
+        ]
+        for pair in report.pairs
+    ]
+    note = "A score with a line below it is a link to the replay; <code>metta replay FILE</code> plays one. "
+    if lacks_replays(report.pairs):
+        note += "<code>metta analyze … watch=3</code> records the games that were not yet."
+    header = ["against", "<simulation", "<seed", text(report.pairs[0].policy), "the other", "difference"]
+    return f'{table(header, lines)}\n<p class="note">{note}</p>'
+
+
+def _watched(report: Report, score: float, replay: str | None) -> str:
+    """A score in one game, as a link to it if it was recorded."""
+    if replay is None:
+        return number(score)
+    return f'<a href="{text(_link(report, replay))}">{number(score)}</a>'
+
+
+def _link(report: Report, url: str) -> str:
+    """The address of a replay as the page writes it: relative, so that a folder can be moved as a whole."""
+    return url if "://" in url else quote(os.path.relpath(url, report.folder))
+
+
 def wasted_table(report: Report) -> str:
     """Return the most frequent wasted actions, with bars."""
     most = max((action.share for actions in report.wasted.values() for action in actions), default=0.0)
     lines = []
     for policy, actions in report.wasted.items():
-        for number, action in enumerate(actions):
+        for index, action in enumerate(actions):
             width = round(100 * action.share / most)
             lines.append(
                 [
-                    name(str(policy) if number == 0 else ""),
+                    name(str(policy) if index == 0 else ""),
                     left(action.name),
                     f"{action.share:.1%}",
                     f'<td class="wide"><span class="bar" style="width: {width}%"></span></td>',
@@ -99,14 +136,12 @@ def replay_list(report: Report) -> str:
     for policy, simulations in report.replay_urls.items():
         links, files = [], []
         for simulation, urls in simulations.items():
-            for number, url in enumerate(urls):
-                is_local = "://" not in url
-                link = os.path.relpath(url, report.folder) if is_local else url
-                title = simulation if number == 0 else f"{simulation} ({number + 1})"
-                links.append(f'<a href="{text(link)}">{text(title)}</a>')
-                files.append(os.path.relpath(url) if is_local else url)
+            for index, url in enumerate(urls):
+                title = simulation if index == 0 else f"{simulation} ({index + 1})"
+                links.append(f'<a href="{text(_link(report, url))}">{text(title)}</a>')
+                files.append(url if "://" in url else os.path.relpath(url))
         if links:
-            command = f"<code>metta replay {text(files[0])}</code>"
+            command = f"<code>metta replay {text(shlex.quote(files[0]))}</code>"
             items.append(f"<li><b>{text(policy)}</b>: {', '.join(links)}<br>{command}</li>")
     return f"<ul>{''.join(items)}</ul>" if items else ""
 

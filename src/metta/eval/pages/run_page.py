@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from metta.eval.pages import parts
 from metta.eval.pages.curve_figure import learning_curve
 from metta.eval.pages.episode_figure import Sample, distributions
 from metta.eval.pages.figure_style import POLICY_COLORS, YARDSTICK_COLORS
+from metta.eval.pages.page import page, write_page
 from metta.eval.pages.parts import text
 from metta.eval.report import Report
-from metta.eval.scores import Score
 
-CSS = """
-:root { color-scheme: light dark; --ink: #1b1d21; --soft: #63676f; --line: #d9dce1; --page: #fcfcfd; --heat: 63 127 214;
-        --code: #f0f1f4; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e7e8eb; --soft: #9a9ea8; --line: #34373e; --page: #16181c; --heat: 90 150 235; --code: #22252b;
-          --bad: #ff8a80; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 62rem; background: var(--page); color: var(--ink);
-       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.05rem; font-weight: 600; color: var(--soft); margin: 0 0 1.2rem; }
-h2 { font-size: 1.15rem; margin: 3rem 0 .6rem; }
-p { margin: .4rem 0 .9rem; max-width: 44rem; }
-p.note, footer { color: var(--soft); font-size: .88rem; }
-.headline { display: flex; flex-wrap: wrap; gap: 1rem 3rem; align-items: flex-end; }
-.headline div { min-width: 8rem; }
-.headline .big { font-size: 3.2rem; font-weight: 700; line-height: 1; letter-spacing: -.02em; }
-.headline .mid { font-size: 1.7rem; font-weight: 600; line-height: 1.15; }
-.headline span { display: block; color: var(--soft); font-size: .88rem; margin-top: .35rem; }
-svg { display: block; width: 100%; min-width: 44rem; height: auto; color: var(--ink); margin: .4rem 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .42rem .7rem .42rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-th { font-weight: 600; color: var(--soft); font-size: .84rem; }
-td:first-child, th:first-child { position: sticky; left: 0; background: var(--page); }
-td.heat { padding: .42rem .8rem; line-height: 1.3; text-align: center; }
-td.failed { color: var(--bad); white-space: normal; min-width: 16rem; }
-th { vertical-align: bottom; line-height: 1.3; max-width: 9rem; white-space: normal; }
-th small { font-weight: 400; }
-td.name { font-weight: 600; }
-.bar { display: inline-block; height: .7rem; background: rgb(var(--heat) / .75); border-radius: 2px; }
-td.wide { width: 16rem; }
-td.left, td.wide, th.left { text-align: left; }
-code { background: var(--code); padding: .12rem .35rem; border-radius: 4px; overflow-wrap: anywhere;
-       font: .86em ui-monospace, "DejaVu Sans Mono", monospace; }
-ul { padding-left: 1.1rem; }
-li { margin: .3rem 0; }
-a { color: inherit; }
-summary { cursor: pointer; color: var(--soft); margin-top: 1.5rem; }
-"""
+MOST_CURVES = 12  # runs in the figure of learning curves: the names of more would not fit beside them
+MOST_ROWS = 40  # policies in the figure of every episode, the yardsticks apart
+
+
+def save(report: Report) -> Path:
+    """Write the page to `report.path`, whole or not at all, and return its path."""
+    return write_page(render(report), report.path)
 
 
 def render(report: Report) -> str:
@@ -63,25 +31,20 @@ def render(report: Report) -> str:
         _section(f"Scores: {metric} per agent", parts.score_table(report)),
         _section("Every episode", _distributions(report)),
         _section("Against others, on the same episodes", parts.comparison_table(report)),
+        _section("Where it differs most from them, game by game", parts.pair_table(report)),
         _section("The three most frequent wasted actions", parts.wasted_table(report)),
         _section("Watch it", parts.replay_list(report)),
         _details("All metrics, per agent and episode", parts.metric_table(report)),
         _FOOTER,
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(report.title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</body>\n</html>\n"
-    )
+    return page(report.title, sections)
 
 
-_FOOTER = """<footer><p>Intervals: 95 % percentile bootstrap over episodes, stratified by simulation (agents of one
-episode are no independent samples); they say how the same policy would do on other maps, not how another training run
-would do. Interquartile mean and probability of improvement after Agarwal et al.,
-<a href="https://arxiv.org/abs/2108.13264">Deep Reinforcement Learning at the Edge of the Statistical Precipice</a>,
-2021.</p></footer>"""
+_FOOTER = """<footer><p>Intervals: 95 % percentile bootstrap over episodes, stratified by simulation. Agents of one
+episode are no independent samples; a seed that several simulations share is drawn together in all of them. Intervals
+say how the same policy would do on other maps, not how another training run would do. Interquartile mean and
+probability of improvement after Agarwal et al., <a href="https://arxiv.org/abs/2108.13264">Deep Reinforcement Learning
+at the Edge of the Statistical Precipice</a>, 2021.</p></footer>"""
 
 
 def _section(title: str, content: str) -> str:
@@ -107,7 +70,7 @@ def _headline(report: Report) -> str:
             interval = other.summary.mean
             label = f"{text(str(other.policy))}<br>{interval.bounds()}"
             blocks.append(f'<div><b class="mid">{interval.text()}</b><span>{label}</span></div>')
-    last = report.curves[0].last() if report.curves else None
+    last = next((curve.last() for curve in report.curves if curve.run == first.policy.key), None)
     if last is not None:
         blocks.append(
             f'<div><b class="mid">{last.minutes:.1f} min</b><span>of training<br>'
@@ -119,28 +82,50 @@ def _headline(report: Report) -> str:
 def _curves(report: Report) -> str:
     if not report.curves:
         return ""
-    figure = learning_curve(report.curves, report.yardsticks, metric=report.metric, simulation=report.curve_simulation)
-    return f'<div class="scroll">{figure}</div>'
+    shown = report.curves[:MOST_CURVES]
+    colors = _colors(report)
+    figure = learning_curve(
+        shown,
+        report.yardsticks,
+        colors=[colors[curve.run] for curve in shown],
+        metric=report.metric,
+        simulation=report.curve_simulation,
+    )
+    return _scrolled(figure) + _left_out(len(report.curves) - len(shown), "runs are not drawn")
 
 
 def _distributions(report: Report) -> str:
     if not report.scores:
         return ""
+    policies = list(dict.fromkeys(score.policy for score in report.scores))
+    learned = [policy for policy in policies if policy.key not in YARDSTICK_COLORS]
+    shown = {*learned[:MOST_ROWS], *(set(policies) - set(learned))}
+    colors = _colors(report)
     samples = [
         Sample(
             policy=str(score.policy),
             simulation=score.simulation,
             episodes=score.episodes,
             mean=score.summary.mean,
-            color=_color(report, score),
+            color=colors[score.policy.key],
         )
         for score in report.scores
+        if score.policy in shown
     ]
-    return f'<div class="scroll">{distributions(samples, metric=report.metric)}</div>'
+    figure = distributions(samples, metric=report.metric)
+    return _scrolled(figure) + _left_out(len(policies) - len(shown), "policies are in the table")
 
 
-def _color(report: Report, score: Score) -> str:
-    keys = [other.policy.key for other in report.scores if other.policy.key not in YARDSTICK_COLORS]
-    if score.policy.key in YARDSTICK_COLORS:
-        return YARDSTICK_COLORS[score.policy.key]
-    return POLICY_COLORS[list(dict.fromkeys(keys)).index(score.policy.key) % len(POLICY_COLORS)]
+def _scrolled(figure: str) -> str:
+    return f'<div class="scroll">{figure}</div>'
+
+
+def _left_out(number: int, what: str) -> str:
+    return f'<p class="note">{number:,} more {what}.</p>' if number else ""
+
+
+def _colors(report: Report) -> dict[str, str]:
+    """A run's colour, the same in all figures."""
+    keys = dict.fromkeys([*(score.policy.key for score in report.scores), *(curve.run for curve in report.curves)])
+    learned = [key for key in keys if key not in YARDSTICK_COLORS]
+    return YARDSTICK_COLORS | {key: POLICY_COLORS[n % len(POLICY_COLORS)] for n, key in enumerate(learned)}

@@ -1,0 +1,102 @@
+"""The games in which two policies differ most, on the same seed and map: what to watch after a comparison."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from metta.eval.analysis import format_table
+from metta.eval.scores import Player
+from metta.eval.statistics import Interval
+from metta.eval.suites import Suite
+
+SHOWN = 3  # pairs each way, if nobody asks for more
+MOST_OTHERS = 10  # of a report: those compared with its policy whose pairs are looked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class GamePair:
+    """Two policies' games on one seed of a simulation."""
+
+    policy: str
+    other: str
+    simulation: str
+    seed: int
+    score: float  # of `policy`
+    other_score: float
+    replay: str | None = None  # where the game of `policy` can be watched
+    other_replay: str | None = None
+
+    @property
+    def difference(self) -> float:
+        """The score of `policy` minus that of the other."""
+        return self.score - self.other_score
+
+
+def suite_pairs(player: Player, other: Player, suite: Suite, *, count: int) -> list[GamePair]:
+    """Return `largest_differences` over all simulations of a suite; where those have different scores, in each."""
+    names = [simulation.name for simulation in suite.simulations]
+    groups = [names] if suite.has_one_score else [[name] for name in names]
+    return [pair for group in groups for pair in largest_differences(player, other, group, count=count)]
+
+
+def largest_differences(
+    player: Player, other: Player, simulations: Sequence[str], *, count: int = SHOWN
+) -> list[GamePair]:
+    """Return the `count` pairs in which `player` scores most above `other`, and the `count` most below; largest first.
+
+    Pairs of equal scores are left out. Groups of runs have none: a game of which run?
+    """
+    if max(len(player.runs), len(other.runs)) > 1:
+        return []
+    pairs = []
+    for name in simulations:
+        if name in player.episodes and name in other.episodes:
+            pairs += _pairs(player, other, name)
+    above = sorted((pair for pair in pairs if pair.difference > 0), key=lambda pair: -pair.difference)
+    below = sorted((pair for pair in pairs if pair.difference < 0), key=lambda pair: pair.difference)
+    return [*above[:count], *below[:count]]
+
+
+def format_pairs(pairs: Sequence[GamePair]) -> str:
+    """Return pairs of games as text, and below them a command for each replay, or how to get those that are missing."""
+    lines, commands = [], []
+    for pair in pairs:
+        numbers = [number(pair.score), number(pair.other_score), number(pair.difference, sign="+")]
+        lines.append([pair.policy, pair.other, pair.simulation, str(pair.seed), *numbers])
+        commands += [f"metta replay {shlex.quote(url)}" for url in (pair.replay, pair.other_replay) if url is not None]
+    header = ["policy", "against", "simulation", "seed", "score", "score of the other", "difference"]
+    hint = ["watch=3 records those games that were not, so that they can be watched"] if lacks_replays(pairs) else []
+    return "\n".join([format_table(lines, header=header), *dict.fromkeys(commands), *hint])
+
+
+def lacks_replays(pairs: Sequence[GamePair]) -> bool:
+    """Whether some of these games cannot be watched yet."""
+    return any(pair.replay is None or pair.other_replay is None for pair in pairs)
+
+
+def number(score: float, *, sign: str = "") -> str:
+    """Return a score of one game: two decimals."""
+    return Interval(score, score, score).text(sign=sign)
+
+
+def _pairs(player: Player, other: Player, simulation: str) -> list[GamePair]:
+    both = pd.concat([player.episodes[simulation], other.episodes[simulation]], axis=1, join="inner")
+    replays, others = (who.replays.get(simulation, {}) for who in (player, other))
+    return [
+        GamePair(
+            policy=player.name,
+            other=other.name,
+            simulation=simulation,
+            seed=seed,
+            score=score,
+            other_score=other_score,
+            replay=replays.get(seed),
+            other_replay=others.get(seed),
+        )
+        for seed, (score, other_score) in zip(both.index.tolist(), both.to_numpy(np.float64).tolist(), strict=True)
+    ]
