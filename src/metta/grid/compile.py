@@ -36,6 +36,7 @@ from metta.grid.reset import (
 )
 from metta.grid.ruleset import Rules
 from metta.grid.world import CELL_FIRST_OBJECT, MARGIN, Sizes
+from metta.grid.world_stats import ConverterStats, converter_stats_of
 
 MAX_OBJECTS = 32767 - CELL_FIRST_OBJECT  # codes of cells are int16
 MAX_CACHED = 256  # compiled worlds kept
@@ -65,6 +66,7 @@ class CompiledWorld:
     stat_names: tuple[str, ...]  # columns of State.stats
     object_stat_names: tuple[str, ...]  # columns of State.object_stats
     world_stat_names: tuple[str, ...]  # columns of State.world_stats
+    converter_stats: ConverterStats  # sums over State.object_stats
     team_names: tuple[str, ...]  # by AGENT_TEAM_INDEX
     teams: tuple[int, ...]  # the same, as numbers
     sizes: Sizes
@@ -152,6 +154,7 @@ def _compile(config: WorldConfig) -> CompiledWorld:
         stat_names=tuple(stat_names),
         object_stat_names=tuple(stats.object_stat_names(config.resources)),
         world_stat_names=tuple(stats.world_stat_names(tuple(objects))),
+        converter_stats=converter_stats_of(objects, config.resources),
         team_names=team_names,
         teams=teams,
         sizes=sizes,
