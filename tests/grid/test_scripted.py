@@ -12,7 +12,7 @@ import pytest
 
 from metta.envs.tasks import FixedTasks, Task
 from metta.envs.vec_env import VecEnv
-from metta.errors import ConfigError
+from metta.errors import PolicyMismatchError
 from metta.grid import WorldConfig, compile_world
 from metta.grid.config import ActionConfig
 from metta.grid.maps.config import AsciiMapConfig
@@ -112,13 +112,13 @@ def test_the_kind_of_agent_follows_from_the_world() -> None:
 def test_a_world_that_it_cannot_play_is_refused() -> None:
     config = easy_arena()
     config.actions.get_items = ActionConfig(enabled=False)
-    with pytest.raises(ConfigError, match="get_items"):
+    with pytest.raises(PolicyMismatchError, match="get_items"):
         make_scripted(compile_world(config), 1)
     config = easy_arena()
     del config.objects["altar"]
     config.map = AsciiMapConfig(text="@")
     config.num_agents = 1
-    with pytest.raises(ConfigError, match="no object"):
+    with pytest.raises(PolicyMismatchError, match="no object"):
         make_scripted(compile_world(config), 1)
 
 

@@ -31,6 +31,9 @@ VERBS = {
     "compare": Verb("which of two policies is better, on the same episodes", "launch", "[recipe] A B [key=value ...]"),
     "cross-play": Verb("who does well with whom: a matrix of policies, and ratings", "launch"),
     "replay": Verb("watch a recorded episode in the terminal", "launch", "[file|run|recipe] [key=value ...]"),
+    "map": Verb(
+        "maps of a builder, a world or a file, seed by seed", "map", "builder|world|recipe|file [key=value ...]"
+    ),
     "play": Verb("see a world in the terminal, and play one agent", "launch"),
     "demo": Verb("train for two minutes, evaluate, write a report and a replay", "launch"),
     "run": Verb("any function of a recipe: metta run arena.train run=x", "launch", "recipe.function [key=value ...]"),

@@ -13,7 +13,7 @@ from metta.eval.eval_stats_db import EvalStatsDB
 from metta.eval.run_groups import compare_groups, summarize_group
 from metta.eval.significance import holm
 from metta.eval.statistics import Comparison, Summary, Values, compare, summarize
-from metta.grid.cache import source_hash
+from metta.grid.own_rules import rules_hash
 from metta.sim import SimulationConfig, evaluation_seeds
 from metta.sim.episode_rows import simulation_id
 
@@ -80,7 +80,7 @@ def own_episodes(simulation: SimulationConfig, policy: PolicyVersion) -> dict[st
     Without its games as somebody else's opponent, and without those from before an edit of the world's sources.
     """
     about = simulation_id(*policy, simulation.name)
-    return {**episodes_of(simulation), "simulation_id": about, "rules": source_hash()}
+    return {**episodes_of(simulation), "simulation_id": about, "rules": rules_hash(simulation.world)}
 
 
 def policy_score(database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationConfig) -> Score | None:

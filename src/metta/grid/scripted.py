@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metta.errors import ConfigError
+from metta.errors import PolicyMismatchError
 from metta.grid.compile import CompiledWorld
 from metta.grid.config import ConverterConfig, WorldConfig
 from metta.grid.foraging import ACT_GET, ACT_MOVE, ACT_PUT, NEVER, Chain, Crowd, Memory, Weights, plan_worlds
@@ -117,13 +117,13 @@ class NavigationScripted(Forager):
 def make_scripted(compiled: CompiledWorld, num_worlds: int) -> ScriptedAgent:
     """Return the scripted agent for what a world offers: the arena's if something can be put somewhere useful.
 
-    Raises ConfigError when agents cannot walk and take, or no object makes or holds what they are after.
+    Raises PolicyMismatchError when agents cannot walk and take, or no object makes or holds what they are after.
     """
     chain = chain_of(compiled)
     if chain.actions[ACT_GET] < 0 or (chain.actions[ACT_MOVE:] < 0).any():
-        raise ConfigError("the scripted agent walks and takes: it needs the actions move and get_items enabled")
+        raise PolicyMismatchError("the scripted agent walks and takes: it needs the actions move and get_items")
     if not chain.outputs.any():
-        raise ConfigError("the scripted agent collects hearts, or what pays best; no object of this world has any")
+        raise PolicyMismatchError("the scripted agent collects hearts, or what pays best; no object here has any")
     if chain.inputs.any() and chain.actions[ACT_PUT] >= 0:
         return ArenaScripted(compiled, num_worlds)
     return NavigationScripted(compiled, num_worlds)
