@@ -2,13 +2,20 @@
 
     python benchmarks/stepping.py [--seconds 3] [--worlds 64]
 
-The arena of 24 agents on one thread and on two; 1,000 agents on one large map; thousands of worlds of one agent; and
-what a new episode costs.
+The arena of 24 agents on one thread and on two; 1,000 agents on one large map; thousands of worlds of one agent; what
+a new episode costs; and how long a process takes to its first step, with an empty compile cache and with a full one.
+Rates are by the clock on the wall; `per_cpu_second` counts the processor time of this process alone, for machines that
+others work on as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from typing import Any
 
@@ -21,11 +28,19 @@ from metta.grid.maps.config import ScatterMapConfig
 from metta.grid.worlds import arena
 
 WINDOWS = 5
+FIRST_STEP = """
+from metta.envs import SingleTask, VecEnv
+from metta.grid.worlds import arena
+import numpy as np
+env = VecEnv(SingleTask(arena(), seed=1), num_worlds=1)
+env.reset()
+env.step(np.zeros(24, np.int32))
+"""
 NUM_ACTION_SETS = 256  # ticks whose random actions are drawn before the clock starts
 
 
 def steps_per_second(config: WorldConfig, *, num_worlds: int, threads: int, seconds: float) -> dict[str, float]:
-    """Return the spread of agent-steps a second over `WINDOWS` equal spans."""
+    """Return the spread of agent-steps a second over `WINDOWS` equal spans, and those per second of processor time."""
     env = VecEnv(SingleTask(config, seed=1), num_worlds=num_worlds, threads=threads, stagger=True)
     env.reset()
     rng = np.random.default_rng(0)
@@ -35,6 +50,7 @@ def steps_per_second(config: WorldConfig, *, num_worlds: int, threads: int, seco
         env.step(actions[tick % NUM_ACTION_SETS])
         tick += 1
     speeds = []
+    first, processor = tick, time.process_time()
     for _ in range(WINDOWS):
         start, before = time.perf_counter(), tick
         while time.perf_counter() - start < seconds / WINDOWS:
@@ -42,7 +58,8 @@ def steps_per_second(config: WorldConfig, *, num_worlds: int, threads: int, seco
             env.step(np.roll(actions[tick % NUM_ACTION_SETS], tick))
             tick += 1
         speeds.append((tick - before) * env.num_agents / (time.perf_counter() - start))
-    return spread(speeds)
+    per_cpu_second = (tick - first) * env.num_agents / (time.process_time() - processor)
+    return {**spread(speeds), "per_cpu_second": per_cpu_second}
 
 
 def build_milliseconds(config: WorldConfig, *, times: int = 200) -> dict[str, float]:
@@ -50,11 +67,12 @@ def build_milliseconds(config: WorldConfig, *, times: int = 200) -> dict[str, fl
     compiled = compile_world(config)
     compiled.build_map(0)
     durations = []
+    processor = time.process_time()
     for seed in range(times):
         start = time.perf_counter()
         compiled.build_map(seed)
         durations.append(1000 * (time.perf_counter() - start))
-    return spread(durations)
+    return {**spread(durations), "cpu": 1000 * (time.process_time() - processor) / times}
 
 
 def reset_milliseconds(config: WorldConfig, *, num_worlds: int = 64) -> float:
@@ -64,6 +82,20 @@ def reset_milliseconds(config: WorldConfig, *, num_worlds: int = 64) -> float:
     start = time.perf_counter()
     env.reset()
     return 1000 * (time.perf_counter() - start) / num_worlds
+
+
+def start_seconds(*, warm_starts: int = 3) -> dict[str, dict[str, float]]:
+    """Return what a process takes from its start to its end after one step of an arena: cold, and the quickest warm."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+        times = []
+        for _ in range(1 + warm_starts):
+            start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", FIRST_STEP], env=environment, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            times.append({"seconds": time.perf_counter() - start, "cpu": cpu})
+    return {"first_compile": times[0], "warm_start": min(times[1:], key=lambda each: each["seconds"])}
 
 
 def crowd() -> WorldConfig:
@@ -99,12 +131,18 @@ def main() -> None:
     )
     results["build_arena_milliseconds"] = build_milliseconds(arena())
     results["reset_arena_milliseconds"] = reset_milliseconds(arena())
+    results.update(start_seconds())
+    alone = results["arena_1_thread"]["median"]
+    for name in ("1000_agents_256x256", "4096_worlds_1_agent_16x16"):
+        results[name]["share_of_the_arenas_rate"] = results[name]["median"] / alone
     one, two = (results[name]["median"] / 1e6 for name in ("arena_1_thread", "arena_2_threads"))
     report(
         "stepping",
         {"unit": "agent-steps per second", "worlds": arguments.worlds, **results},
         f"arena of 24 agents: {one:.2f} M agent-steps/s on one thread, {two:.2f} M on two; "
-        f"a new episode {results['reset_arena_milliseconds']:.2f} ms",
+        f"a new episode {results['reset_arena_milliseconds']:.2f} ms, its map "
+        f"{results['build_arena_milliseconds']['median']:.3f} ms; first compile "
+        f"{results['first_compile']['seconds']:.1f} s, warm start {results['warm_start']['seconds']:.2f} s",
     )
 
 

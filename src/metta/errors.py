@@ -6,7 +6,8 @@ The command line prints the message alone and exits with `exit_code`; programmer
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MettaError(Exception):
@@ -16,9 +17,30 @@ class MettaError(Exception):
 
 
 class ConfigError(MettaError):
-    """A configuration that cannot be built: an unknown key, a bad value, numbers that do not fit."""
+    """A configuration that cannot be built: an unknown key, a bad value, numbers that do not fit.
+
+    `path` is the dotted path of the mistake, seen from what was looked at; `within` completes it on the way up.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "", *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{self.path}: {message}" if self.path else message
+
+
+@contextmanager
+def within(path: str) -> Iterator[None]:
+    """Say where what is looked at inside belongs: a ConfigError's path `width` becomes `world.map.width`."""
+    try:
+        yield
+    except ConfigError as error:
+        error.path = f"{path}.{error.path}" if error.path else path
+        raise
 
 
 class MapError(ConfigError):

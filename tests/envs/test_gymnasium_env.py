@@ -9,11 +9,11 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metta.envs.gymnasium_env import MettaGridEnv, MettaGridVectorEnv
 from metta.errors import ConfigError
-from metta.grid.worlds import arena
+from metta.grid.worlds import arena, navigation
 
 
 def test_the_librarys_checker_finds_nothing() -> None:
@@ -23,9 +23,12 @@ def test_the_librarys_checker_finds_nothing() -> None:
         check_env(env.unwrapped, skip_render_check=True)
 
 
+@pytest.mark.parametrize("name", ["metta/Arena-v0", "metta/Navigation-v0"])
 @pytest.mark.parametrize("render_mode", ["ansi", "rgb_array"])
-def test_the_checker_accepts_both_ways_of_rendering(render_mode: str) -> None:
-    check_env(gymnasium.make("metta/Arena-v0", render_mode=render_mode).unwrapped)
+def test_the_checker_accepts_both_ways_of_rendering(name: str, render_mode: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gymnasium.make(name, render_mode=render_mode).unwrapped)
 
 
 def test_make_finds_an_arena_with_one_agent() -> None:
@@ -110,7 +113,72 @@ def test_vector_episodes_begin_anew_in_the_same_step() -> None:
     for _ in range(3):
         observations, _, _, truncations, infos = env.step(np.zeros(48, np.int64))
     assert truncations.all() and infos["_final_obs"].all()
-    assert infos["final_obs"][47].shape == (200, 3) and infos["final_info"][47]["episode"]["l"] == 3
+    assert infos["final_obs"][47].shape == (200, 3) and infos["final_info"]["episode"]["l"].tolist() == [3] * 48
+    assert infos["final_info"]["stats"]["action.noop.success"].tolist() == [3] * 48
     assert (observations != np.stack(infos["final_obs"])).any() and (observations != first).any()
     again, _ = env.reset(seed=1)
     assert (again == first).all()
+
+
+def layout(value: Any) -> Any:
+    """Return the keys of nested infos with the shapes of what they hold."""
+    if isinstance(value, dict):
+        return {key: layout(item) for key, item in value.items()}
+    return value.shape
+
+
+def test_infos_are_laid_out_as_gymnasium_does_it_itself() -> None:
+    config = navigation()
+    config.max_steps = 2
+    own = MettaGridVectorEnv(config, num_envs=3)
+    librarys = SyncVectorEnv([lambda: MettaGridEnv(config)] * 3, autoreset_mode=AutoresetMode.SAME_STEP)
+    ends: list[Any] = []
+    for env in (own, librarys):
+        env.reset(seed=1)
+        for _ in range(2):
+            observations, *flags, infos = env.step(np.zeros(3, np.int64))
+            assert observations in env.observation_space and all(flag.shape == (3,) for flag in flags)
+        ends.append(layout(infos))
+    assert ends[0] == ends[1]
+    assert (own.observation_space, own.action_space) == (librarys.observation_space, librarys.action_space)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_gymnasiums_own_vectors_can_hold_worlds_of_one_agent(mode: str) -> None:
+    env = gymnasium.make_vec("metta/Arena-v0", num_envs=2, vectorization_mode=mode)
+    observations, _ = env.reset(seed=1)
+    assert observations.shape == (2, 200, 3) and (observations[0] != observations[1]).any()
+    assert env.step(np.zeros(2, np.int64))[0] in env.observation_space
+    env.close()
+
+
+def test_two_environments_of_one_seed_play_one_game_for_several_episodes() -> None:
+    """Also where a later reset, or a reset within a step, draws the next seed."""
+    config = arena()
+    config.max_steps = 5
+    games = []
+    for _ in range(2):
+        env = MettaGridVectorEnv(config, num_envs=48)
+        observations, _ = env.reset(seed=8)
+        env.action_space.seed(3)
+        game = [observations]
+        for _ in range(12):
+            game += env.step(env.action_space.sample())[:2]
+        game.append(env.reset()[0])
+        games.append([array.tobytes() for array in game])
+    assert games[0] == games[1] and len(set(games[0])) > 12
+
+
+def test_stepping_and_drawing_need_a_reset_first() -> None:
+    for env in (MettaGridVectorEnv(render_mode="ansi"), MettaGridEnv(render_mode="rgb_array")):
+        with pytest.raises(gymnasium.error.ResetNeeded):
+            env.step(env.action_space.sample())
+        with pytest.raises(gymnasium.error.ResetNeeded):
+            env.render()
+
+
+def test_a_spec_makes_the_same_environment_again() -> None:
+    env = gymnasium.make("metta/Arena-v0", combat=False)
+    assert env.spec is not None
+    again = gymnasium.make(env.spec)
+    assert again.unwrapped.config == env.unwrapped.config

@@ -9,7 +9,9 @@ import pytest
 
 from metta.envs import pettingzoo_env
 from metta.envs.pettingzoo_env import parallel_env
+from metta.envs.rendering import PIXELS
 from metta.errors import ConfigError
+from metta.grid import WorldConfig
 from metta.grid.worlds import arena
 
 
@@ -21,11 +23,51 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch: p
 
 def test_the_librarys_checker_finds_nothing() -> None:
     checker = pytest.importorskip("pettingzoo.test")
-    config = arena()
-    config.max_steps = 30
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        checker.parallel_api_test(parallel_env(config), num_cycles=100)
+        checker.parallel_api_test(parallel_env(short_arena()), num_cycles=100)
+
+
+def short_arena() -> WorldConfig:
+    config = arena()
+    config.max_steps = 30
+    return config
+
+
+def test_the_librarys_test_of_seeds_finds_nothing() -> None:
+    checker = pytest.importorskip("pettingzoo.test")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checker.parallel_seed_test(lambda: parallel_env(short_arena()), num_cycles=40)
+
+
+def test_played_one_after_the_other_the_agents_pass_the_librarys_test() -> None:
+    checker = pytest.importorskip("pettingzoo.test")
+    from pettingzoo.utils import parallel_to_aec
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checker.api_test(parallel_to_aec(parallel_env(short_arena())), num_cycles=100)
+
+
+@pytest.mark.parametrize("render_mode", ["ansi", "rgb_array"])
+def test_both_ways_of_rendering_draw_the_world(render_mode: str) -> None:
+    pytest.importorskip("pettingzoo")
+    env = parallel_env(short_arena(), render_mode=render_mode)
+    env.reset(seed=1)
+    drawn = env.render()
+    if render_mode == "ansi":
+        assert len(drawn.splitlines()) == 62 and drawn.count("@") == 24
+    else:
+        assert drawn.dtype == np.uint8 and drawn.shape == (62 * PIXELS, 62 * PIXELS, 3)
+
+
+def test_the_state_is_what_all_agents_see_in_its_space() -> None:
+    pytest.importorskip("pettingzoo")
+    env = parallel_env(short_arena())
+    observations, _ = env.reset(seed=1)
+    assert env.state() in env.state_space
+    assert (env.state() == np.stack([observations[agent] for agent in env.agents])).all()
 
 
 def test_all_24_agents_act_and_end_together() -> None:

@@ -149,6 +149,21 @@ def test_episode_ends_belong_to_the_receiver() -> None:
     assert plain(end) == before and end.agent_stats.sum() > 0
 
 
+def test_an_episodes_end_says_what_its_converters_made() -> None:
+    objects = standard_objects("wall", "mine_red", "altar")
+    config = WorldConfig(num_agents=1, max_steps=60, objects=objects, map=AsciiMapConfig(text="mm_\n@.."))
+    env = VecEnv(SingleTask(config, seed=0), num_worlds=2)
+    env.reset()
+    get = env.action_names.index("get_items")
+    for tick in range(60):
+        env.step(np.array([0, get if tick == 55 else 0], np.int32))
+    lazy, busy = (end.world_stats for end in env.episode_ends)
+    assert lazy["mine_red.ore_red.produced"] == busy["mine_red.ore_red.produced"] == 4
+    assert (lazy["mine_red.ore_red.removed"], busy["mine_red.ore_red.removed"]) == (0, 2)
+    assert lazy["altar.blocked.insufficient_input"] == lazy["objects.altar"] == 1
+    assert "altar.ore_red.added" not in lazy and "wall.conversions.started" not in lazy
+
+
 def test_whoever_watches_sees_the_last_tick_before_the_reset() -> None:
     env = VecEnv(SingleTask(small_arena(max_steps=3), seed=0), num_worlds=2)
     env.reset()

@@ -13,6 +13,7 @@ from tests.rl.small_world import small_world
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.eval import EvalStatsDB, StoredEvaluation, Suite, scores, world_suite
+from metta.grid import WorldConfig
 from metta.sim import Simulation, SimulationConfig, SimulationResult, simulation
 
 
@@ -63,7 +64,7 @@ def test_other_rules_make_yardsticks_play_again(
     stored(tmp_path, "tiny/a").evaluate_yardsticks()
     assert len(played) == 2
     for module in (simulation, scores):
-        monkeypatch.setattr(module, "source_hash", lambda: "after an edit")
+        monkeypatch.setattr(module, "rules_hash", lambda world: "after an edit")
     stored(tmp_path, "tiny/a").evaluate_yardsticks()
     assert len(played) == 4
     stored(tmp_path, "tiny/a").evaluate_yardsticks()
@@ -71,6 +72,13 @@ def test_other_rules_make_yardsticks_play_again(
     with EvalStatsDB.from_uri(tmp_path / "s.duckdb") as database:
         rules = database.query("SELECT DISTINCT value FROM episode_attributes WHERE attribute = 'rules'")
     assert rules["value"].tolist() == ["after an edit"]
+
+
+def test_a_yardstick_that_cannot_play_in_a_world_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    suite = world_suite(WorldConfig(num_agents=1, max_steps=5), name="tiny/nothing", episodes=1)
+    evaluation = StoredEvaluation(suite=suite, stats_uri=str(tmp_path / "s.duckdb"))
+    assert [policy.key for policy in evaluation.evaluate_yardsticks()] == ["random"]
+    assert "mock://scripted is left out: the scripted agent collects hearts" in caplog.text
 
 
 def test_a_file_that_names_no_rules_is_not_trusted(tmp_path: Path, played: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from metta.envs.vec_env import token_space
 from metta.errors import CheckpointError, SuiteError
 from metta.eval import SUITES, EvalRewardSummary, Suite, named_suite, world_suite
 from metta.eval.suites import shared_suite
-from metta.grid import compile_world
+from metta.grid import WorldConfig, compile_world, own_rules
+from metta.grid.config import RuleConfig
 from metta.grid.worlds import arena, easy_arena
 from metta.sim import SimulationConfig
 
@@ -24,6 +26,21 @@ def test_basic_and_combat_are_different_worlds() -> None:
         assert basic.world != combat.world and basic.env() != combat.env()
         assert basic.world.actions.attack.consumed_resources == {"laser": 100}
         assert combat.world.actions.attack.consumed_resources == {"laser": 1}
+
+
+def test_the_hash_of_a_suite_knows_the_source_of_a_rule_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    rule = tmp_path / "rule_of_a_suite.py"
+    hashes = []
+    for text in ("def rule(rules, state, buffers, e): pass\n", "def rule(rules, state, buffers, e): return\n"):
+        rule.write_text(text)
+        own_rules._hash_of.cache_clear()
+        world = WorldConfig(num_agents=1, rules=[RuleConfig(function="rule_of_a_suite.rule")])
+        hashes.append(world_suite(world, name="a/b").hash)
+    assert hashes[0] != hashes[1]
 
 
 def test_changing_one_simulation_changes_no_other() -> None:

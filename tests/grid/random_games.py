@@ -1,24 +1,36 @@
 """Small worlds with random settings, and what happens in them, as digests.
 
 Run as a script it prints the digests as JSON: in a process with `NUMBA_DISABLE_JIT=1` they are those of plain Python.
+It also prints the conditions in the rules that had one outcome only (reach.py): what these games would not notice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import pkgutil
 import random
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import isfunction, unwrap
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from metta.grid import CompiledWorld, WorldConfig, compile_world
+from metta.grid import CompiledWorld, WorldConfig, compile_world, rules
 from metta.grid.compile import allocate_rules
 from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
-from metta.grid.ruleset import VERBS, Buffers, Rules
+from metta.grid.reset import AN_AGENT, begin_world
+from metta.grid.ruleset import VERB_GET_ITEMS, VERB_MOVE, VERBS, Buffers, Rules
 from metta.grid.world import AGENT_FROZEN, AGENT_ORIENTATION, AGENT_POSITION, MARGIN, State, allocate_state
 
+sys.path.insert(0, str(Path(__file__).parent))  # pytest imports test files, not their neighbours
+
+from reach import Reach
+
+RULE_FILES = ("observe", "reset", "step")  # beside those of `rules/`
 RESOURCES = ["ore", "gem", "fuel", "laser", "armor"]
 
 
@@ -133,6 +145,38 @@ def random_objects(draw: random.Random, resources: list[str]) -> dict[str, Any]:
     }
 
 
+def wide_config(seed: int) -> WorldConfig:
+    """Return a world of `random_config`, narrower and with what that one never draws.
+
+    The recorded games are those of `random_config`, so it may not draw a number more.
+    """
+    draw = random.Random(seed + 5000)
+    config = random_config(seed)
+    width = draw.randint(3, 7)
+    text = "".join(draw.choices(".#sabx@12", [70, 4, 8, 8, 8, 4, 12, 8, 4])[0] for _ in range(width * width - 1)) + "@"
+    fields = config.model_dump()
+    if draw.random() < 0.3:  # a world without boxes
+        text = text.replace("x", ".")
+        del fields["objects"]["box"]
+        fields["actions"]["place_box"]["enabled"] = False
+    fields["map"]["text"] = "\n".join(text[i : i + width] for i in range(0, len(text), width))
+    fields["num_agents"] = sum(symbol in "@12" for symbol in text)
+    price = draw.choice([{}, {config.resources[0]: 1}, dict.fromkeys(config.resources[:2], 2)])
+    fields["actions"]["place_box"].update(consumed_resources=price, required_resources=None)
+    if draw.random() < 0.3:  # what is put away cannot be paid with
+        fields["actions"]["put_items"].update(
+            consumed_resources=dict.fromkeys(config.resources, 1), required_resources=None
+        )
+    for agent in (fields["agent"], *fields["agents"]):
+        agent["freeze_duration"] = draw.choice([0, 2, 5])
+        agent["action_failure_penalty"] = draw.choice([0.0, 0.25, 3.0, 1e9])
+        agent["default_resource_limit"] = draw.choice([1, 3, 255])
+        agent["rewards"]["inventory"][config.resources[0]] = draw.choice([1.0, -2.5, 1e-3])
+        agent["rewards"]["inventory_max"][config.resources[-1]] = draw.choice([-1.0, 0.0, 5.0])
+    fields["observation"].update(num_tokens=draw.choice([4, 8, 30, 200]))
+    return WorldConfig.model_validate(fields)
+
+
 def begin(config: WorldConfig, *, seed: int, num_worlds: int = 1) -> Game:
     """Return a batch in which every world plays the same seed."""
     compiled = compile_world(config)
@@ -151,6 +195,26 @@ def random_actions_of(game: Game, draw: random.Random) -> list[int]:
     """Return an action for each agent; now and then one that does not exist."""
     num_actions = len(game.compiled.action_names)
     return [draw.randint(-1, num_actions) for _ in range(game.compiled.config.num_agents)]
+
+
+def random_verbs_of(game: Game, draw: random.Random) -> list[int]:
+    """Return an action for each agent: first a verb, so that one with many ids is not drawn more often than others."""
+    by_verb: dict[int, list[int]] = {}
+    for action, (verb, _) in enumerate(game.compiled.rules.actions[0].tolist()):
+        by_verb.setdefault(verb, []).append(action)
+    choices = [*by_verb.values(), by_verb.get(VERB_MOVE, [0]), by_verb.get(VERB_GET_ITEMS, [0]), [-(2**31), 2**31 - 1]]
+    return [draw.choice(draw.choice(choices)) for _ in range(game.compiled.config.num_agents)]
+
+
+def played(seed: int, ticks: int, *, wide: bool = False) -> Iterator[Game]:
+    """Play a random world; yield the game at its beginning and after each tick."""
+    game = begin(wide_config(seed) if wide else random_config(seed), seed=seed)
+    draw = random.Random(seed + 1000)
+    yield game
+    for _ in range(ticks):
+        game.buffers.actions[0] = random_verbs_of(game, draw) if wide else random_actions_of(game, draw)
+        step_worlds(game.rules, game.state, game.buffers)
+        yield game
 
 
 def visible(game: Game, e: int = 0) -> bytes:
@@ -178,17 +242,54 @@ def everything(game: Game) -> bytes:
     return b"".join(array.tobytes() for array in (*game.state, *game.buffers))
 
 
-def play(seed: int, *, ticks: int = 40) -> dict[str, str]:
+def play(seed: int, *, ticks: int = 40, wide: bool = False) -> dict[str, str]:
     """Play a random world; return digests of all that happened, and of the whole state at the end."""
-    game = begin(random_config(seed), seed=seed)
-    draw = random.Random(seed + 1000)
-    digest = hashlib.sha256(visible(game))
-    for _ in range(ticks):
-        game.buffers.actions[0] = random_actions_of(game, draw)
-        step_worlds(game.rules, game.state, game.buffers)
+    digest = hashlib.sha256()
+    for game in played(seed, ticks, wide=wide):
         digest.update(visible(game))
     return {"game": digest.hexdigest()[:24], "state": hashlib.sha256(everything(game)).hexdigest()[:24]}
 
 
+def play_misfits() -> None:
+    """Try to begin worlds on maps that do not fit them: with too many agents, and with more things than there is room.
+
+    The map's own checks are passed by, to reach those of the rules.
+    """
+    game = begin(wide_config(0), seed=0)
+    compiled, before = game.compiled, everything(game)
+    shape, stride = compiled.build_map(0).codes.shape, game.state.cells.shape[2]
+    for kind, result in ((AN_AGENT, shape[0] * shape[1]), (compiled.object_names.index("first"), -1)):
+        codes, meanings = np.zeros(shape, np.int16), np.array([[kind, 0, 0, 0]], np.int32)
+        assert begin_world(game.rules, game.state, game.buffers, 0, codes, meanings, stride, 0, 0) == result
+    assert everything(game) == before
+
+
+def play_for_long() -> None:
+    """Play a tick where visitation counts have come to their end."""
+    config = random_config(0)
+    config.observation.visitation_counts = True
+    game = begin(config, seed=0)
+    game.state.visits[...] = 65535
+    step_worlds(game.rules, game.state, game.buffers)
+    assert (game.state.visits == 65535).all()
+
+
+def main() -> None:
+    """Print the digests of as many random and wide games as the arguments say, and what the rules never did."""
+    num_random, num_wide = (int(argument) for argument in sys.argv[1:])
+    names = [f"metta.grid.rules.{module.name}" for module in pkgutil.iter_modules(rules.__path__)]
+    modules = [import_module(name) for name in (*names, *(f"metta.grid.{name}" for name in RULE_FILES))]
+    reach = Reach([Path(str(module.__file__)) for module in modules])
+    with reach:
+        plain = [play(seed) for seed in range(num_random)]
+        wide = [play(seed, wide=True) for seed in range(num_wide)]
+        play_misfits()
+        play_for_long()
+    functions = [unwrap(value) for module in modules for value in vars(module).values() if isfunction(unwrap(value))]
+    files = {module.__name__ for module in modules}
+    own = {function.__code__ for function in functions if function.__module__ in files}
+    json.dump({"random": plain, "wide": wide, "missing": reach.missing(sorted(own, key=repr))}, sys.stdout)
+
+
 if __name__ == "__main__":
-    json.dump([play(seed) for seed in range(int(sys.argv[1]))], sys.stdout)
+    main()

@@ -13,6 +13,7 @@ import test_games
 
 recorded = {
     "random": [random_games.play(seed)["game"] for seed in range(12)],
+    "wide": [random_games.play(seed, wide=True)["game"] for seed in range(12)],
     "easy_arena": test_games.arena_digest(random_games),
 }
 test_games.GOLDEN.write_text(json.dumps(recorded, indent=1) + "\n")

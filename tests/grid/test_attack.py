@@ -186,3 +186,50 @@ def test_teams_have_names_up_to_orange_and_numbers_after(scene):
     world = scene("@5\n9.", agents=[{"team": 5}, {"team": 9}])
     assert world.compiled.team_names == ("red", "orange", "team_9")
     assert "action.attack.team_9.hit.orange" in world.compiled.stat_names
+
+
+def test_a_frozen_agent_defends_itself_all_the_same(scene):
+    teams = [{"team": 1, "initial_inventory": {"armor": 1}, "freeze_duration": 5}]
+    actions = {"attack": {"defense_resources": {"armor": 1}}}
+    world = scene("1.\n@@", agents=teams, actions=actions)
+    world.state.agents[0, 0, AGENT_FROZEN] = 3
+    world.do("noop", "attack_0")
+    assert world.held(0) == {}
+    assert world.field(AGENT_FROZEN, 0) == 2
+    assert world.stat("action.attack.red.blocked_by.blue", 1) == 1
+    assert world.stat("action.attack.red.wasted_on_frozen", 1) == 0
+
+
+def test_a_defence_of_several_resources_needs_them_all_and_costs_them_all(scene):
+    actions = {"attack": {"defense_resources": {"armor": 2, "blueprint": 1}}}
+    full, lacking = {"armor": 3, "blueprint": 1}, {"armor": 3}
+    world, frozen = strike(scene, "1\n@", agents=[{"team": 1, "initial_inventory": full}], actions=actions)
+    assert (frozen, world.held(0)) == ([], {"armor": 1})
+    world, frozen = strike(scene, "1\n@", agents=[{"team": 1, "initial_inventory": lacking}], actions=actions)
+    assert (frozen, world.held(0), world.held(1)) == ([0], {}, {"armor": 3})
+
+
+def test_what_a_victim_holds_above_its_limit_is_clamped_when_some_of_it_is_stolen(scene):
+    teams = [{"team": 1, "initial_inventory": {"heart": 9, "laser": 9}, "default_resource_limit": 4}]
+    world, _ = strike(scene, "1\n@", agents=teams, agent={"resource_limits": {"heart": 2, "laser": 0}})
+    assert world.held(1) == {"heart": 2}
+    assert world.held(0) == {"heart": 4, "laser": 9}
+    assert world.stat("heart.lost", 0) == 5
+    assert world.stats(1)["action.attack.red.steals.heart.from.blue"] == 2
+
+
+def test_walls_and_objects_do_not_cover_anyone(scene):
+    assert strike(scene, "1\n#\nm\n@")[1] == [0]
+
+
+def test_a_victim_that_cannot_be_frozen_is_robbed_each_time(scene):
+    teams = [{"team": 1, "initial_inventory": {"heart": 4}, "freeze_duration": 0}]
+    world = scene("1\n@", agents=teams, agent={"resource_limits": {"heart": 1}}).do("noop", "attack_0")
+    assert world.stat("action.attack.red.wasted_on_frozen", 1) == 0
+    assert world.stats(0)["action.attack.blue.hit_by.red"] == 1
+    assert world.do("noop", "attack_0").stats(0)["action.attack.blue.hit_by.red"] == 2
+
+
+def test_stealing_within_a_team_is_counted_too(scene):
+    world = scene("@\n@", agent={"initial_inventory": {"heart": 1}}).do("noop", "attack_0")
+    assert world.stats(1)["action.attack.red.steals.heart.from.red"] == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from metta.grid.world import AGENT_FROZEN
+
 PRICE = {"place_box": {"consumed_resources": {"ore_red": 2}}}
 RICH = {"initial_inventory": {"ore_red": 5}}
 
@@ -58,6 +60,7 @@ def test_the_refund_stops_at_the_owners_limit(scene):
     # the first loss clamped 5 to the limit: paying 2 left 3
     assert world.held(0) == {"ore_red": 3}
     assert world.do("noop", "get_items").held(0) == {"ore_red": 4}
+    assert world.stat("ore_red.gained", 0) == 1
 
 
 def test_after_it_was_opened_a_box_can_be_placed_anew(scene):
@@ -85,3 +88,33 @@ def test_boxes_cannot_be_filled(scene):
 
 def test_a_box_blocks_the_way(scene):
     assert not scene("x\n@").do("move_north").succeeded()
+
+
+def test_ones_own_box_in_front_is_in_the_way_of_placing_it_again(scene):
+    world = scene(".\n@", actions=PRICE, agent=RICH).do("place_box").do("place_box")
+    assert not world.succeeded()
+    assert world.held() == {"ore_red": 3}
+
+
+def test_an_agent_in_front_is_in_the_way_of_a_box(scene):
+    assert not scene("@\n@", actions=PRICE, agent=RICH).do("noop", "place_box").succeeded(1)
+
+
+def test_a_refund_leaves_alone_what_is_above_a_limit(scene):
+    agent = {"initial_inventory": {"ore_red": 9, "heart": 1}, "resource_limits": {"ore_red": 4}}
+    actions = {"place_box": {"consumed_resources": {"heart": 1}}}
+    world = scene("@.@", actions=actions, agent=agent).do("rotate_east", "rotate_west").do("place_box")
+    assert world.held(0) == {"ore_red": 9}
+    assert world.do("noop", "get_items").held(0) == {"ore_red": 9, "heart": 1}
+
+
+def test_a_frozen_owner_gets_its_price_back_too(scene):
+    world = scene("@.@", actions=PRICE, agent={**RICH, "freeze_duration": 9}).do("rotate_east", "rotate_west")
+    world.do("place_box")
+    world.state.agents[0, 0, AGENT_FROZEN] = 5
+    assert world.do("noop", "get_items").held(0) == {"ore_red": 5}
+
+
+def test_a_box_that_was_opened_leaves_the_cell_to_others(scene):
+    world = scene("x\n@").do("get_items").do("move_north")
+    assert world.drawn() == "@\n."

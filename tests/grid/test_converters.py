@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metta.grid.world import OBJECT_PHASE, PHASE_CONVERTING, PHASE_COOLING, PHASE_IDLE
+from metta.grid.worlds import standard_objects
 
 
 def converter(**fields):
@@ -132,3 +133,109 @@ def test_an_output_that_is_also_an_input_does_not_start_it_by_itself(scene):
 
 def test_the_colour_of_a_converter_is_seen(scene):
     assert 77 in scene("L@", objects=converter(color=77)).shown("agent:color")
+
+
+def test_resources_are_put_one_after_the_other_by_id(scene):
+    """It holds a blue ore; with the red one it could start, with the blue one alone it could not."""
+    objects = converter(input_resources={"ore_blue": 1, "ore_red": 1})
+    world = scene("1\nL\n@", objects=objects, agent={"initial_inventory": {"ore_red": 1, "ore_blue": 1}},
+                  agents=[{"team": 1, "initial_inventory": {"ore_blue": 1}}])  # fmt: skip
+    world.do("rotate_south").do("put_items")
+    assert world.inside("lab") == {"ore_blue": 1}
+    blocked = world.object_stat("lab", "blocked.insufficient_input")
+    world.do("noop", "put_items")
+    assert world.object_stat("lab", "conversions.started") == 1
+    assert world.object_stat("lab", "blocked.insufficient_input") == blocked
+    assert world.inside("lab") == {"ore_blue": 1}
+
+
+def test_it_tries_to_start_after_each_resource_that_is_taken(scene):
+    objects = converter(cooldown=0, max_output=1, initial_resource_count=1, output_resources={"heart": 1, "laser": 1})
+    world = scene("L\n@", objects=objects)
+    assert world.object_stat("lab", "blocked.output_full") == 1
+    world.do("get_items")
+    assert world.object_stat("lab", "blocked.output_full") == 2
+    assert world.object_stat("lab", "conversions.started") == 1
+
+
+def test_it_tries_again_when_its_cooldown_ends(scene):
+    objects = converter(cooldown=4, max_output=1)
+    world = scene("L@", objects=objects).do("noop", times=5)
+    assert world.object_stat("lab", "cooldown.completed") == 1
+    assert world.object_stat("lab", "blocked.output_full") == 1
+    assert world.object_stat("lab", "conversions.completed") == 1
+
+
+def test_a_limit_of_no_output_keeps_it_from_ever_starting(scene):
+    world = scene("L@", objects=converter(max_output=0)).do("noop", times=5)
+    assert world.object_stat("lab", "conversions.started") == 0
+
+
+def test_a_converter_that_used_up_its_conversions_is_not_said_to_be_blocked(scene):
+    world = scene("L@", objects=converter(cooldown=0, max_conversions=1, max_output=1)).do("noop", times=5)
+    assert world.object_stat("lab", "blocked.output_full") == 0
+
+
+def test_taking_during_the_cooldown_starts_nothing(scene):
+    world = scene("L\n@", objects=converter(cooldown=9)).do("get_items")
+    assert world.held() == {"heart": 1}
+    assert world.object_stat("lab", "conversions.started") == 1
+
+
+def test_what_does_not_fit_under_255_is_lost_for_each_output_alone(scene):
+    objects = converter(
+        cooldown=0,
+        max_output=-1,
+        max_conversions=1,
+        initial_resource_count=250,
+        output_resources={"heart": 9, "laser": 2},
+    )
+    world = scene("L@", objects=objects).do("noop")
+    assert world.inside("lab") == {"heart": 255, "laser": 252}
+    assert world.object_stat("lab", "heart.produced") == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "outputs", "cooldown"),
+    [
+        ("mine_red", {}, {"ore_red": 1}, 50),
+        ("mine_blue", {}, {"ore_blue": 1}, 50),
+        ("mine_green", {}, {"ore_green": 1}, 50),
+        ("generator_red", {"ore_red": 1}, {"battery_red": 1}, 25),
+        ("generator_blue", {"ore_blue": 1}, {"battery_blue": 1}, 25),
+        ("generator_green", {"ore_green": 1}, {"battery_green": 1}, 25),
+        ("altar", {"battery_red": 3}, {"heart": 1}, 10),
+        ("lasery", {"battery_red": 1, "ore_red": 2}, {"laser": 1}, 10),
+        ("armory", {"ore_red": 3}, {"armor": 1}, 10),
+        ("lab", {}, {}, 5),
+        ("factory", {}, {}, 5),
+        ("temple", {}, {}, 5),
+    ],
+)
+def test_the_standard_recipes(name, inputs, outputs, cooldown):
+    thing = standard_objects()[name]
+    assert (thing.input_resources, thing.output_resources, thing.cooldown) == (inputs, outputs, cooldown)
+    assert (thing.conversion_ticks, thing.max_output, thing.max_conversions) == (1, 5, -1)
+
+
+def test_the_shortest_cooldown_is_one_tick_of_rest(scene):
+    assert phases(scene("L@", objects=converter(cooldown=1, max_output=-1)), 6) == "~*~*~*"
+
+
+def test_converters_of_different_rhythms_do_not_miss_their_ticks(scene):
+    slow = {"factory": {"type": "converter", "type_id": 18, "cooldown": 2, "conversion_ticks": 5, "max_output": -1,
+                        "output_resources": {"laser": 1}}}  # fmt: skip
+    world = scene("FL@", objects={**slow, **converter(cooldown=2, conversion_ticks=3, max_output=-1)})
+    world.do("noop", times=35)
+    assert world.inside("factory") == {"laser": 5}
+    assert world.inside("lab") == {"heart": 7}
+
+
+def test_max_output_counts_units_of_whatever_the_recipe_names(scene):
+    """Two hearts at a time: it holds two, which is below three, and starts; an output of amount 0 counts as well."""
+    world = scene("L@", objects=converter(cooldown=0, max_output=3, output_resources={"heart": 2})).do("noop", times=5)
+    assert world.inside("lab") == {"heart": 4}
+    outputs = {"heart": 1, "laser": 0}
+    world = scene("L@", objects=converter(max_output=3, initial_resource_count=2, output_resources=outputs))
+    assert world.object_stat("lab", "blocked.output_full") == 1
+    assert world.object_stat("lab", "conversions.started") == 0

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +28,25 @@ def run_plain(*arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_compiled_rules_equal_plain_python_in_random_worlds(games):
-    plain = json.loads(run_plain(str(NUM_GAMES)))
-    compiled = [games.play(seed) for seed in range(NUM_GAMES)]
-    assert compiled == plain
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    """What a process without the JIT made of the random games (random_games.py)."""
+    return json.loads(run_plain(str(NUM_GAMES), str(NUM_GAMES)))
+
+
+def test_compiled_rules_equal_plain_python_in_random_worlds(games, plain):
+    assert [games.play(seed) for seed in range(NUM_GAMES)] == plain["random"]
+    assert [games.play(seed, wide=True) for seed in range(NUM_GAMES)] == plain["wide"]
+
+
+def test_the_compared_games_take_every_branch_of_every_rule(plain):
+    """A new rule that no random world uses, or a condition that is never false there, shows here."""
+    assert plain["missing"] == []
+
+
+def test_what_random_worlds_do_not_reach_is_the_same_when_compiled(games):
+    games.play_misfits()
+    games.play_for_long()
 
 
 def test_random_worlds_use_everything(games):
@@ -64,6 +80,7 @@ def test_games_are_those_that_were_recorded(games):
     """A change of the rules on purpose: run `python tests/grid/record_games.py`, and say so in the change."""
     recorded = json.loads(GOLDEN.read_text())
     assert [games.play(seed)["game"] for seed in range(len(recorded["random"]))] == recorded["random"]
+    assert [games.play(seed, wide=True)["game"] for seed in range(len(recorded["wide"]))] == recorded["wide"]
     assert arena_digest(games) == recorded["easy_arena"]
 
 
@@ -136,20 +153,6 @@ def test_a_reset_leaves_nothing_of_the_episode_before(games):
     used.buffers.order[...] = fresh.buffers.order
     used.buffers.pools[...] = fresh.buffers.pools
     assert games.everything(used) == games.everything(fresh)
-
-
-def test_a_million_random_actions_corrupt_nothing(games):
-    batch = games.begin(arena(), seed=0, num_worlds=32)
-    num_actions, num_agents = len(batch.compiled.action_names), batch.compiled.config.num_agents
-    rng = np.random.default_rng(1)
-    for _ in range(1_000_000 // (32 * num_agents)):
-        batch.buffers.actions[:] = rng.integers(-1, num_actions + 1, batch.buffers.actions.shape)
-        step_worlds(batch.rules, batch.state, batch.buffers, 2)
-    flat = batch.state.cells.reshape(32, -1)
-    for e in range(32):
-        standing = np.flatnonzero((flat[e] < 0) & (flat[e] > -32768))
-        assert sorted(-flat[e][standing] - 1) == list(range(num_agents))
-        assert (flat[e][batch.state.agents[e, :, 0]] == -np.arange(num_agents) - 1).all()
 
 
 def test_the_end_of_an_episode_is_told_to_every_agent(scene):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from metta.grid.rng import PURPOSE_RESOURCE_LOSS, random_u32
+
 HOLDING = {"initial_inventory": {"ore_red": 100, "heart": 7}}
 
 
@@ -40,6 +42,14 @@ def test_agents_and_resources_draw_for_themselves(scene):
     assert differ > 60
 
 
+def test_what_is_lost_follows_from_seed_tick_agent_and_resource(scene):
+    agent = {"initial_inventory": {"ore_red": 1, "ore_blue": 1, "ore_green": 1}}
+    for seed in range(20):
+        world = scene("@@", agent=agent, resource_loss_prob=0.5, seed=seed).do("noop")
+        drawn = [[random_u32(seed, 1, PURPOSE_RESOURCE_LOSS, a, r) for r in range(3)] for a in range(2)]
+        assert world.state.inventory[0, :, :3].tolist() == [[int(bits >= 2**31) for bits in row] for row in drawn]
+
+
 def test_converters_lose_nothing(scene):
     world = scene("m@", resource_loss_prob=1.0).do("noop", times=5)
     assert world.inside("mine_red") == {"ore_red": 1}
@@ -48,3 +58,26 @@ def test_converters_lose_nothing(scene):
 def test_a_lost_resource_costs_its_reward(scene):
     agent = {**HOLDING, "rewards": {"inventory": {"heart": 1.0}}}
     assert scene("@", agent=agent, resource_loss_prob=1.0).do("noop").reward() == -7
+
+
+def test_resources_are_lost_after_the_actions_and_before_observations(scene):
+    agent = {"initial_inventory": {"battery_red": 5}, "rewards": {"inventory": {"battery_red": 0.01}}}
+    world = scene("_\n@", agent=agent, resource_loss_prob=1.0).do("put_items")
+    assert world.stat("battery_red.put") == 3
+    assert world.shown("inv:battery_red") == []
+    assert world.shown("last_reward") == [256 - 5]
+
+
+def test_a_frozen_agent_loses_as_well(scene):
+    world = scene("@\n@", agent={"initial_inventory": {"heart": 1}, "resource_limits": {"heart": 1}},
+                  resource_loss_prob=1.0)  # fmt: skip
+    assert world.do("noop", "attack_0").held(0) == {}
+
+
+def test_a_loss_clamps_what_is_held_above_the_limit(scene):
+    agent = {"initial_inventory": {"heart": 100}, "default_resource_limit": 20}
+    assert scene("@", agent=agent, resource_loss_prob=0.05).do("noop").held() == {"heart": 20}
+
+
+def test_nothing_is_lost_without_the_option(scene):
+    assert scene("@", agent=HOLDING).do("noop", times=50).held() == HOLDING["initial_inventory"]

@@ -102,3 +102,18 @@ def test_the_order_of_agents_differs_from_tick_to_tick_and_from_seed_to_seed(sce
     for seed in range(20):
         winners.append(scene("@.@", seed=seed).do("move_east", "move_west").succeeded(0))
     assert 4 <= sum(winners) <= 16
+
+
+def test_a_failed_action_between_two_rotations_separates_them(scene):
+    world = scene("@#").do("rotate_east").do("move_east").do("rotate_west")
+    assert world.stat("action.move.failed") == 1
+    assert world.stat("movement.sequential_rotations") == 0
+
+
+def test_a_rotation_that_fails_is_a_carried_out_one(scene):
+    """It lacks what it needs: it does not turn, and the next one follows a rotate all the same."""
+    actions = {"rotate": {"consumed_resources": {"ore_red": 1}}}
+    world = scene("m\n@", actions=actions).do("rotate_east")
+    assert world.stat("action.rotate.failed") == 1
+    world.state.inventory[0, 0, 0] = 1
+    assert world.do("rotate_east").stat("movement.sequential_rotations") == 1

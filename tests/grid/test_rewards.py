@@ -137,3 +137,52 @@ def test_without_a_template_for_its_team_an_agent_is_made_after_agent(scene):
     world = scene("@3", agent={"initial_inventory": {"ore_red": 1}})
     assert world.held(1) == {"ore_red": 1}
     assert world.compiled.team_names == ("red", "yellow")
+
+
+def test_rewards_are_added_in_float32_in_the_order_in_which_they_arise(scene):
+    """By resource id: the other way round the small reward would be lost in the large one."""
+    objects = {"lab": {"type": "converter", "type_id": 17, "cooldown": 9, "initial_resource_count": 1,
+                       "max_conversions": 0, "output_resources": {"laser": 1, "ore_red": 1, "heart": 1}}}  # fmt: skip
+    weights = {"ore_red": 1e8, "heart": -1e8, "laser": 3.0}
+    world = scene("L\n@", objects=objects, **rewards(inventory=weights)).do("get_items")
+    assert world.held() == {"ore_red": 1, "heart": 1, "laser": 1}
+    assert world.reward() == 3.0
+    assert (np.float32(3.0) + np.float32(-1e8)) + np.float32(1e8) == 0.0
+
+
+def test_the_episodes_reward_is_what_the_learner_gets_after_sharing(scene):
+    agent = {"rewards": {"inventory": {"ore_red": 1.0}}, "group_reward_pct": 1.0}
+    world = scene("m.\n@@", objects=MINE, agent=agent).do("get_items").do("noop")
+    assert world.state.episode_rewards[0].tolist() == [2.0, 2.0]
+    assert world.state.rewards[0].tolist() == [0.0, 0.0]
+
+
+def test_statistics_are_shared_as_well(scene):
+    agent = {"rewards": {"stats": {"action.rotate.success": 1.0}}, "group_reward_pct": 0.5}
+    world = scene("@@", agent=agent).do("rotate_east")
+    assert [world.reward(0), world.reward(1)] == [0.75, 0.25]
+
+
+def test_an_agent_keeps_what_it_does_not_share(scene):
+    agent = {"rewards": {"stats": {"action.rotate.success": 1.0}}, "group_reward_pct": 0.25}
+    world = scene("@1", agents=[{"team": 1}], agent=agent).do("rotate_east")
+    assert [world.reward(0), world.reward(1)] == [1.0, 0.0]
+
+
+def test_agents_of_one_team_and_two_templates_share_one_pool(scene):
+    agents = [{"team": 1, "group_reward_pct": 1.0, "rewards": {"stats": {"action.noop.success": 4.0}}}]
+    world = scene("1@2", agents=agents, agent={"team": 1}).do("noop")
+    assert world.compiled.team_names == ("blue", "green")
+    assert [world.reward(a) for a in range(3)] == [2.0, 2.0, 0.0]
+
+
+def test_a_cap_on_statistics_holds_back_what_comes_later_alone(scene):
+    stats = {"action.noop.success": 1.0, "action.rotate.success": 1.0}
+    world = scene("@", **rewards(stats=stats, stats_max={"action.noop.success": 1.0}))
+    paid = [world.do(action).reward() for action in ("noop", "noop", "rotate_east", "noop")]
+    assert paid == [1, 0, 1, 0]
+
+
+def test_a_statistic_with_a_negative_weight_is_a_cost(scene):
+    world = scene("@", **rewards(stats={"action.move.failed": -0.5}))
+    assert [world.do("move_north").reward(), world.do("noop").reward()] == [-0.5, 0]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from metta.envs.tasks import FixedTasks, Task
 from metta.envs.vec_env import VecEnv
-from metta.errors import ConfigError
+from metta.errors import PolicyMismatchError
 from metta.grid import WorldConfig, compile_world
 from metta.grid.config import ActionConfig
 from metta.grid.maps.config import AsciiMapConfig
@@ -107,13 +112,13 @@ def test_the_kind_of_agent_follows_from_the_world() -> None:
 def test_a_world_that_it_cannot_play_is_refused() -> None:
     config = easy_arena()
     config.actions.get_items = ActionConfig(enabled=False)
-    with pytest.raises(ConfigError, match="get_items"):
+    with pytest.raises(PolicyMismatchError, match="get_items"):
         make_scripted(compile_world(config), 1)
     config = easy_arena()
     del config.objects["altar"]
     config.map = AsciiMapConfig(text="@")
     config.num_agents = 1
-    with pytest.raises(ConfigError, match="no object"):
+    with pytest.raises(PolicyMismatchError, match="no object"):
         make_scripted(compile_world(config), 1)
 
 
@@ -183,3 +188,51 @@ def test_it_never_walks_into_the_margin_of_a_map_without_walls() -> None:
         env.step(agent.act(env))
     assert env.state.inventory[0, 0].sum() == 1
     assert env.state.cells[0, MARGIN, MARGIN + 9] >= CELL_FIRST_OBJECT
+
+
+@pytest.mark.parametrize(
+    ("config", "digest"),
+    [(arena(), "f080587d8d4234dc"), (easy_arena(), "8b884a231bef9190"), (navigation(), "bab8b2e55ce31adb")],
+)
+def test_it_acts_as_it_always_did(config: WorldConfig, digest: str) -> None:
+    """Its scores are compared over years under version 0: an agent that acts otherwise is another version."""
+    config.max_steps = 250
+    env = VecEnv(FixedTasks([Task(config, seed) for seed in range(4)]), num_worlds=4)
+    env.reset()
+    agent = make_scripted(env.compiled, 4)
+    played = hashlib.sha256()
+    for _ in range(250):
+        actions = agent.act(env)
+        played.update(actions.tobytes())
+        env.step(actions)
+    assert played.hexdigest()[:16] == digest
+
+
+PROGRAM = """
+from metta.envs.tasks import FixedTasks, Task
+from metta.envs.vec_env import VecEnv
+from metta.grid.scripted import make_scripted
+from metta.grid.worlds import easy_arena, navigation
+for config, ticks in ((easy_arena(), 6), (navigation(), 20)):
+    env = VecEnv(FixedTasks([Task(config, 0)]), num_worlds=1)
+    env.reset()
+    agent = make_scripted(env.compiled, 1)
+    for _ in range(ticks):
+        actions = agent.act(env)
+        print(actions.tolist())
+        env.step(actions)
+"""
+
+
+def test_compiled_it_acts_as_in_plain_python() -> None:
+    played = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env={**os.environ, "NUMBA_DISABLE_JIT": plain},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for plain in ("0", "1")
+    ]
+    assert played[0] == played[1] and len(played[0].splitlines()) == 26

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from metta.grid import compile_world, stats
+from metta.grid.world import OBJECT_KIND
+from metta.grid.world_stats import sum_converter_stats
 from metta.grid.worlds import arena
 
 
@@ -95,3 +97,52 @@ def test_the_names_of_columns_are_as_many_as_the_columns():
     assert compiled.sizes.stats == len(compiled.stat_names)
     assert len(compiled.object_stat_names) == 4 * 10 + 6
     assert compiled.world_stat_names[:3] == ("tokens_written", "tokens_dropped", "tokens_free_space")
+
+
+def summed(world):
+    return sum_converter_stats(world.compiled.converter_stats, world.state, 0)
+
+
+def test_converters_are_summed_by_kind(scene):
+    world = scene("mm.\n@_.", agent={"initial_inventory": {"battery_red": 9}}).do("noop", times=51).do("get_items")
+    stats = summed(world)
+    assert stats["mine_red.ore_red.produced"] == 2 + 2 == stats["mine_red.conversions.completed"]
+    assert stats["mine_red.ore_red.removed"] == world.stat("ore_red.get") == 2
+    assert stats["mine_red.cooldown.completed"] == 2
+    assert stats["altar.blocked.insufficient_input"] == 1
+    world.do("rotate_east").do("put_items").do("noop")
+    stats = summed(world)
+    assert stats["altar.battery_red.added"] == stats["altar.battery_red.consumed"] == 3
+    assert stats["altar.conversions.started"] == stats["altar.conversions.completed"] == 1
+    assert stats["altar.heart.produced"] == 1
+
+
+def test_only_what_a_recipe_names_is_summed(scene):
+    names = scene("S_#@").compiled.converter_stats.names
+    assert [name for name in names if name.startswith("lasery.") and name.count(".") == 2 and "red" in name] == [
+        "lasery.ore_red.added", "lasery.ore_red.consumed", "lasery.battery_red.added", "lasery.battery_red.consumed",
+    ]  # fmt: skip
+    assert "lasery.laser.produced" in names and "lasery.laser.consumed" not in names
+    assert not [name for name in names if name.startswith(("wall.", "box.", "block."))]
+
+
+def test_sums_leave_nothing_out(games):
+    """Every number that any converter counts is in one of the sums."""
+    for seed in range(20):
+        *_, game = games.played(seed, 40)
+        named = summed_by_hand(game)
+        assert sum_converter_stats(game.compiled.converter_stats, game.state, 0) == named
+        assert sum(named.values()) == game.state.object_stats[0].sum()
+
+
+def summed_by_hand(game):
+    result = dict.fromkeys(game.compiled.converter_stats.names, 0.0)
+    for o, kind in enumerate(game.state.objects[0, :, OBJECT_KIND].tolist()):
+        for stat, n in zip(game.compiled.object_stat_names, game.state.object_stats[0, o].tolist(), strict=True):
+            if n:
+                result[f"{game.compiled.object_names[kind]}.{stat}"] += n
+    return result
+
+
+def test_a_world_without_converters_has_no_sums(scene):
+    assert summed(scene("@", standard=False)) == {}

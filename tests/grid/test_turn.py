@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from metta.grid.ruleset import VERBS
+from metta.grid.world import AGENT_COLOR, AGENT_FROZEN, AGENT_GLYPH, AGENT_ORIENTATION
+
 
 def test_noop_always_succeeds(scene):
     world = scene("@").do("noop")
@@ -117,3 +120,122 @@ def test_thousands_of_random_actions_leave_every_agent_in_its_cell(scene):
     assert sorted(-cells[(cells < 0) & (cells > -32768)] - 1) == list(range(num_agents))
     for a in range(num_agents):
         assert cells.ravel()[world.field(0, a)] == -a - 1
+
+
+def test_an_agent_begins_facing_north_without_colour_and_glyph_and_not_frozen(scene):
+    world = scene("@")
+    assert [world.field(field) for field in (AGENT_ORIENTATION, AGENT_COLOR, AGENT_GLYPH, AGENT_FROZEN)] == [0, 0, 0, 0]
+
+
+def test_both_rounds_of_a_tick_follow_one_order(scene):
+    """Who would strike first is who would walk first, in every tick."""
+    first_to_strike, first_to_walk = [], []
+    for seed in range(30):
+        duel = scene("@\n@", seed=seed, agent={"freeze_duration": 5}).do("rotate_south").do("attack_0", "attack_0")
+        first_to_strike.append(duel.field(AGENT_FROZEN, 1) > 0)
+        race = scene("@.\n.@", seed=seed).do("noop").do("move_east", "move_north")
+        first_to_walk.append(race.succeeded(0))
+    assert first_to_strike == first_to_walk
+    assert 5 < sum(first_to_walk) < 25
+
+
+def test_everybody_acts_once_a_tick_in_the_order_that_was_drawn(scene):
+    """Five agents push into one another's places: the outcome is that of a slow walk through the order."""
+    for seed in range(20):
+        world = scene("@@@@@.", seed=seed).do(*["move_east"] * 5)
+        free, walked = 5, []
+        for agent in world.buffers.order[0].tolist():
+            if agent == free - 1:
+                walked.append(agent)
+                free = agent
+        assert [a for a in range(5) if world.succeeded(a)] == sorted(walked)
+
+
+def test_a_victim_that_has_had_its_turn_keeps_its_whole_freeze(scene):
+    """Both attack; the one who is hit before its turn loses the turn and a tick of the freeze."""
+    seen = set()
+    for seed in range(12):
+        world = scene("1\n@", seed=seed, agents=[{"team": 1, "freeze_duration": 7}], agent={"freeze_duration": 7})
+        world.do("rotate_south").do("attack_0", "attack_0")
+        seen.add((world.field(AGENT_FROZEN, 0), world.field(AGENT_FROZEN, 1)))
+        assert world.stat("action.attack.success", 0) + world.stat("action.attack.success", 1) == 1
+    assert seen == {(6, 0), (0, 6)}
+
+
+def test_a_victim_of_the_first_round_has_not_had_its_turn(scene):
+    world = scene("1\n@", agents=[{"team": 1, "freeze_duration": 1}]).do("move_north", "attack_0")
+    assert world.field(AGENT_FROZEN, 0) == 0
+    assert world.stat("status.frozen.ticks", 0) == 1
+
+
+def test_a_converter_that_finishes_at_a_tick_can_be_emptied_in_it(scene):
+    assert scene("m\n@").do("get_items").held() == {"ore_red": 1}
+
+
+def test_frozen_turns_neither_count_as_motionless_nor_interrupt(scene):
+    world = scene("1\n@", agents=[{"team": 1, "freeze_duration": 3}]).do("noop").do("noop", "attack_0")
+    world.do("noop", times=2).do("noop")
+    assert world.stat("status.frozen.ticks", 0) == 3
+    assert world.stat("status.max_steps_without_motion", 0) == 2
+
+
+@pytest.mark.parametrize("action", ["move_north", "get_items", "put_items", "attack_3", "swap", "place_box"])
+def test_off_the_map_is_a_wall_to_every_action(scene, action):
+    world = scene("@", agent={"initial_inventory": {"ore_red": 3}})
+    for direction in ("north", "south", "west", "east"):
+        world.do(f"rotate_{direction}").do(action.replace("north", direction))
+        assert not world.succeeded()
+    assert world.drawn() == "@"
+    assert world.held() == {"ore_red": 3}
+
+
+SUCCEEDING = {
+    "noop": (".\n@", "noop"),
+    "move": (".\n@", "move_north"),
+    "rotate": (".\n@", "rotate_south"),
+    "get_items": ("x\n@", "get_items"),
+    "put_items": ("n\n@", "put_items"),
+    "attack": ("@\n@", "attack_0"),
+    "swap": ("s\n@", "swap"),
+    "change_color": (".\n@", "change_color_2"),
+    "change_glyph": (".\n@", "change_glyph_2"),
+    "place_box": (".\n@", "place_box"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_costs_what_it_consumes_and_does_nothing_without_what_it_requires(scene, verb):
+    text, action = SUCCEEDING[verb]
+    actor = text.count("@") - 1
+    agent = {"initial_inventory": {"ore_red": 1, "laser": 2}, "action_failure_penalty": 0.5}
+    price = {verb: {"consumed_resources": {"laser": 2}}}
+    world = scene(text, agent=agent, actions=price).do(*["noop"] * actor, action)
+    assert world.succeeded(actor) and world.reward(actor) == 0
+    gave_away = verb == "put_items"
+    stolen = 1 if verb == "attack" else 0
+    assert world.held(actor) == ({} if gave_away else {"ore_red": 1 + stolen} | ({"laser": 2} if stolen else {}))
+    dear = {verb: {"required_resources": {"laser": 3}}}
+    world = scene(text, agent=agent, actions=dear)
+    before = world.drawn(), world.state.agents[0, actor, :6].tolist(), world.state.object_inventory.tolist()
+    world.do(*["noop"] * actor, action)
+    assert not world.succeeded(actor) and world.reward(actor) == -0.5
+    assert world.stat(f"action.{verb}.failed", actor) == world.stat("action.failure_penalty", actor) == 1
+    world.state.object_inventory[...] = before[2]
+    assert (world.drawn(), world.state.agents[0, actor, :6].tolist()) == before[:2]
+    assert world.held(actor) == {"ore_red": 1, "laser": 2}
+
+
+def test_the_price_is_taken_after_the_effect(scene):
+    """A full robber has no room for what it is about to pay with."""
+    agent = {"initial_inventory": {"laser": 1}, "resource_limits": {"laser": 1}}
+    world = scene("@\n@", agent=agent, actions={"attack": {"consumed_resources": {"laser": 1}}}).do("noop", "attack_0")
+    assert (world.held(0), world.held(1)) == ({"laser": 1}, {})
+
+
+def test_success_is_of_this_tick_and_not_of_one_before(scene):
+    world = scene("@\n@", agent={"freeze_duration": 5}).do("noop", "noop")
+    assert world.succeeded(0) and world.succeeded(1)
+    world.do("noop", "attack_0")
+    assert not world.succeeded(0)
+    world.do("noop", -1)
+    assert not world.succeeded(1)

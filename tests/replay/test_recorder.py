@@ -155,6 +155,17 @@ def test_recording_changes_nothing_in_the_game() -> None:
     assert bare.hash() == env.hash()
 
 
+def test_a_world_with_nothing_but_agents_is_recorded() -> None:
+    env = VecEnv(FixedTasks([Task(WorldConfig(num_agents=1, max_steps=3), 0)]), num_worlds=1)
+    recorder = Recorder(env, world=0)
+    env.reset()
+    recorder.start()
+    for _ in range(3):
+        env.step(np.zeros(1, np.int32))
+        recorder.record_tick()
+    assert len(ReplayFrames(recorder.finish())) == 4  # the first is the beginning
+
+
 def test_after_the_end_of_the_episode_nothing_is_recorded() -> None:
     config = everything()
     env = VecEnv(FixedTasks([Task(config, seed) for seed in range(3)]), num_worlds=1)

@@ -242,6 +242,7 @@ def test_the_metrics_are_those_of_the_episodes_end() -> None:
     stats = env.agent_stat_names.index("action.move.success")
     np.testing.assert_array_equal(episode.metrics[:, columns.index("action.move.success")], end.agent_stats[:, stats])
     assert episode.attributes["world.objects.altar"] == "5"
+    assert episode.attributes["world.altar.heart.produced"] == str(int(end.world_stats["altar.heart.produced"]))
     assert episode.attributes["end"] == "truncated"
 
 
@@ -277,7 +278,7 @@ def test_evaluation_seeds_are_a_fixed_list_apart_from_those_of_training() -> Non
     assert len(set(evaluation_seeds(1000)) | set(evaluation_seeds(1000, base=1))) == 2000
     assert all(EVALUATION_NAMESPACE <= seed < 2**63 for seed in evaluation_seeds(1000))
     assert evaluation_seeds(1) == [8036571827545316312]  # scores of years are compared on them: never change this
-    training = {int(episode_seed(1, 0, world, episode)) for world in range(50) for episode in range(50)}
+    training = {int(episode_seed(1, world, episode)) for world in range(50) for episode in range(50)}
     assert max(training) < EVALUATION_NAMESPACE
 
 

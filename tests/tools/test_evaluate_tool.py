@@ -84,12 +84,12 @@ def test_a_score_of_some_of_the_episodes_is_a_score(tmp_path: Path, monkeypatch:
 
 
 def test_a_suite_without_simulations_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "suites_without_simulations.py").write_text(
+    (tmp_path / "no_simulations.py").write_text(
         "from metta.eval import Suite\ndef empty():\n    return Suite(name='e', simulations=[])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SuiteError, match="a suite holds no simulations"):
-        EvaluateTool(policy_uri=["mock://noop"], suite="suites_without_simulations.empty", data_dir=str(tmp_path)).run_tool()
+        EvaluateTool(policy_uri=["mock://noop"], suite="no_simulations.empty", data_dir=str(tmp_path)).run_tool()
 
 
 def test_addresses_may_begin_at_home_or_hold_odd_characters(

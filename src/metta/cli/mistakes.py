@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from metta.cli.arguments import Setting
+from metta.config import allowed, path_in
+from metta.errors import nearest
 
 
 class Reading(NamedTuple):
@@ -26,7 +28,7 @@ def explain(error: ValidationError, data: Any = None, readings: Sequence[Reading
     """
     lines = []
     for item in error.errors(include_url=False):
-        path = _path_in(data, item["loc"])
+        path = path_in(data, item["loc"])
         cause = item.get("ctx", {}).get("error")
         typed = next((r for r in readings if path == r.path or path.startswith(f"{r.path}.")), None)
         if item["type"] in ("value_error", "assertion_error") and cause is not None:
@@ -34,29 +36,19 @@ def explain(error: ValidationError, data: Any = None, readings: Sequence[Reading
         elif item["type"] == "missing":
             lines.append(f"{path} is missing")
         elif item["type"] == "extra_forbidden":
-            lines.append(f"unknown key {path!r}")
+            lines.append(f"unknown key {path!r}{item.get('ctx', {}).get('hint', '')}")
+        elif item["type"] == "union_tag_invalid":
+            lines.append(_unknown_variant(path, item["ctx"]))
         elif typed is not None:
             lines.append(f"{path}: given {typed.setting.text!r}, allowed: {typed.type}")
         else:
-            lines.append(f"{path}: given {item['input']!r}; {item['msg']}")
+            lines.append(f"{path}: given {item['input']!r}; {allowed(item['msg'])}")
     return "\n".join(dict.fromkeys(lines))
 
 
-def _path_in(data: Any, location: tuple[int | str, ...]) -> str:
-    """Return the dotted path of pydantic's location, without the names of union members in it."""
-    parts = []
-    for number, part in enumerate(location):
-        if isinstance(data, BaseModel) and part in type(data).model_fields:
-            data = getattr(data, str(part))
-        elif _has_item(data, part):
-            data = data[part]
-        elif number < len(location) - 1 or (data is not None and not isinstance(data, Mapping | BaseModel)):
-            continue  # a variant's name
-        parts.append(str(part))
-    return ".".join(parts)
-
-
-def _has_item(data: Any, part: int | str) -> bool:
-    if isinstance(data, Mapping):
-        return part in data
-    return isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
+def _unknown_variant(path: str, context: Mapping[str, str]) -> str:
+    """Return the line for a `type` that does not exist."""
+    names = [name.strip("'") for name in context["expected_tags"].split(", ")]
+    field = context["discriminator"].strip("'")
+    hint = nearest(context["tag"], names)
+    return f"{path}.{field}: given {context['tag']!r}; allowed: {', '.join(names)}{hint}"

@@ -20,13 +20,18 @@ VERBS = {
     "compare": Verb("which of two policies is better, on the same episodes", "launch", "[recipe] A B [key=value ...]"),
     "cross-play": Verb("who does well with whom: a matrix of policies, and ratings", "launch"),
     "replay": Verb("watch a recorded episode in the terminal", "launch", "[file|run|recipe] [key=value ...]"),
+    "map": Verb(
+        "maps of a builder, a world or a file, seed by seed", "map", "builder|world|recipe|file [key=value ...]"
+    ),
     "play": Verb("see a world in the terminal, and play one agent", "launch"),
     "demo": Verb("train for two minutes, evaluate, write a report and a replay", "launch"),
     "run": Verb("any function of a recipe: metta run arena.train run=x", "launch", "recipe.function [key=value ...]"),
     "sql": Verb("ask anything about what was played", "service", '["SELECT ..."] [run=...] [key=value ...]'),
     "local": Verb("start a service on this machine: eval-service", "service", "eval-service [key=value ...]"),
     "request-eval": Verb(
-        "ask the evaluation service for scores", "service", "--policy URI --eval SUITE [key=value ...] [--wait]"
+        "ask the evaluation service for scores",
+        "service",
+        "--policy URI --eval SUITE [--wait] | --requests | --cancel ID",
     ),
     "open": Verb("open a run's report in the browser, and watch its replay", "inventory", "run"),
     "list": Verb("what there is: recipes, tools, policies, runs", "inventory", "[recipes|tools|policies|runs]"),

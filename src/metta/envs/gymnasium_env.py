@@ -17,6 +17,7 @@ from metta.envs.tasks import EpisodeEnd, SingleTask, Task
 from metta.envs.vec_env import VecEnv
 from metta.errors import ConfigError
 from metta.grid import WorldConfig
+from metta.grid.world import WORLD_HEIGHT
 from metta.grid.worlds import arena, navigation
 
 RENDER_MODES = ["ansi", "rgb_array"]
@@ -143,8 +144,10 @@ class MettaGridVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]
     def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
-        """Play one tick in every world."""
+        """Play one tick in every world. Raises ResetNeeded before the first `reset`."""
         env = self.vec_env
+        if not env.active.all():
+            raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
         env.step(np.asarray(actions, np.int32))
         results = env.observations.copy(), env.rewards.copy(), env.terminals.copy(), env.truncations.copy()
         return (*results, self._final_infos())
@@ -155,18 +158,12 @@ class MettaGridVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]
 
     def _final_infos(self) -> Info:
         env = self.vec_env
-        if not env.final_index.size:
-            return {}
-        observations = np.full(self.num_envs, None, dtype=object)
-        infos = np.full(self.num_envs, None, dtype=object)
-        ended = np.zeros(self.num_envs, np.bool_)
-        ended[env.final_index] = True
-        for row, observation in zip(env.final_index, env.final_observation, strict=True):
-            observations[row] = observation.copy()
-        for end in env.episode_ends:
-            for agent in range(env.agents_per_world):
-                infos[end.world * env.agents_per_world + agent] = episode_info(env, end, agent)
-        return {"final_obs": observations, "_final_obs": ended, "final_info": infos, "_final_info": ended.copy()}
+        infos: Info = {}
+        ends = [(end, agent) for end in env.episode_ends for agent in range(env.agents_per_world)]
+        for row, observation, (end, agent) in zip(env.final_index, env.final_observation, ends, strict=True):
+            final = {"final_obs": observation.copy(), "final_info": episode_info(env, end, agent)}
+            infos = self._add_info(infos, final, int(row))
+        return infos
 
 
 def observation_space(space: TokenSpace) -> gymnasium.Space[Observation]:
@@ -193,9 +190,11 @@ def check_render_mode(render_mode: str | None) -> None:
 
 
 def render(env: VecEnv, world: int, render_mode: str | None) -> Any:
-    """Return a world as its render mode wants it, None without one."""
+    """Return a world as its render mode wants it, None without one. Raises ResetNeeded before the first episode."""
     if render_mode is None:
         return None
+    if not env.state.worlds[world, WORLD_HEIGHT]:
+        raise gymnasium.error.ResetNeeded("there is nothing to draw yet: call reset() first")
     draw = render_text if render_mode == "ansi" else render_rgb
     return draw(env.compiled_world(world), env.state, world)
 

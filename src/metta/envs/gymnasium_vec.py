@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 _NO_WORLD = WorldConfig(num_agents=1)
 
 
-def make_gymnasium(env_id: str, *, num_worlds: int, seed: int, worker: int = 0, **parameters: Any) -> GymnasiumVecEnv:
+def make_gymnasium(env_id: str, *, num_worlds: int, seed: int, **parameters: Any) -> GymnasiumVecEnv:
     """Return `num_worlds` copies of a registered environment, e.g. "CartPole-v1"; `parameters` go to its constructor.
 
     Raises ConfigError when there is no such environment or its spaces are of another kind.
@@ -46,7 +46,7 @@ def make_gymnasium(env_id: str, *, num_worlds: int, seed: int, worker: int = 0, 
         )
     except gymnasium.error.Error as error:
         raise ConfigError(f"gymnasium: {error}") from error
-    return GymnasiumVecEnv(vector_env, seed=seed, worker=worker, label=env_id)
+    return GymnasiumVecEnv(vector_env, seed=seed, label=env_id)
 
 
 class GymnasiumVecEnv:
@@ -60,12 +60,9 @@ class GymnasiumVecEnv:
     num_worlds: int
     agents_per_world = 1
 
-    def __init__(
-        self, vector_env: VectorEnv[Any, Any, Any], *, seed: int, worker: int = 0, label: str = "gymnasium"
-    ) -> None:
+    def __init__(self, vector_env: VectorEnv[Any, Any, Any], *, seed: int, label: str = "gymnasium") -> None:
         self.vector_env = vector_env
         self.seed = seed
-        self.worker = worker
         self.label = label
         self._mode = _checked_autoreset_mode(vector_env)
         self.space, self._observation_start = _observation_space(vector_env.single_observation_space)
@@ -97,8 +94,8 @@ class GymnasiumVecEnv:
         return ", ".join(obstacles) or None
 
     def reset(self) -> None:
-        """Begin a new episode in every world; seeds follow from (seed, worker, number of resets)."""
-        seed = int(episode_seed(self.seed, self.worker, 0, self._num_resets)) % 2**30
+        """Begin a new episode in every world; seeds follow from (seed, number of resets)."""
+        seed = int(episode_seed(self.seed, 0, self._num_resets)) % 2**30
         self._num_resets += 1
         observations, _ = self.vector_env.reset(seed=seed)  # world i gets seed + i
         self._write(observations)
@@ -144,7 +141,6 @@ class GymnasiumVecEnv:
             "obstacles": obstacles,
             "arrays": {name: array.copy() for name, array in self._arrays().items()},
             "seed": self.seed,
-            "worker": self.worker,
             "num_resets": self._num_resets,
         }
 
@@ -160,7 +156,7 @@ class GymnasiumVecEnv:
                 f"the snapshot holds observations of shape {arrays['observations'].shape}, "
                 f"this environment ({self.label}) has {self.observations.shape}"
             )
-        self.seed, self.worker = int(snapshot["seed"]), int(snapshot["worker"])
+        self.seed = int(snapshot["seed"])
         self._num_resets = int(snapshot["num_resets"])
         if snapshot["env"] is None:
             self._restart(snapshot)
@@ -218,7 +214,7 @@ class GymnasiumVecEnv:
         self.episode_ends = []
 
     def _begin_episode(self, world: int) -> None:
-        seed = episode_seed(self.seed, self.worker, world, int(self._episodes[world]))
+        seed = episode_seed(self.seed, world, int(self._episodes[world]))
         self._clock[world, WORLD_STEP] = 0
         self._clock[world, WORLD_SEED] = seed
         self._episodes[world] += 1

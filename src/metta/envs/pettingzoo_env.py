@@ -69,6 +69,7 @@ class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional depend
         self._number = {agent: i for i, agent in enumerate(self.possible_agents)}
         self.observation_spaces = {agent: observation_space(self.vec_env.space) for agent in self.possible_agents}
         self.action_spaces = {agent: spaces.Discrete(self.vec_env.num_actions) for agent in self.possible_agents}
+        self.state_space = spaces.Box(0, 255, (self.vec_env.num_agents, self.vec_env.space.num_tokens, 3), np.uint8)
         self._random: np.random.Generator | None = None
 
     def observation_space(self, agent: str) -> gymnasium.Space[Observation]:
@@ -117,7 +118,7 @@ class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional depend
         return render(self.vec_env, 0, self.render_mode)
 
     def state(self) -> Observation:
-        """Return every agent's observation, uint8 [agents, num_tokens, 3]."""
+        """Return every agent's observation, uint8 [agents, num_tokens, 3] (`state_space`)."""
         return self.vec_env.observations.copy()
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ class EpisodeEnd(NamedTuple):
     agent_stats: NDArray[np.int32]  # [A, S] columns as `CompiledWorld.stat_names`
     rewards: NDArray[np.float32]  # [A] sums over the episode
     inventory: NDArray[np.uint8]  # [A, R] what each agent held
-    world_stats: dict[str, float]
+    world_stats: dict[str, float]  # `world_stat_names`, and converters summed by kind (altar.heart.produced)
 
 
 class TaskSource(Protocol):
@@ -75,7 +75,7 @@ class SingleTask:
 
     def next_task(self, world: int, episode: int) -> Task:
         """Return the same world with the seed of this place and episode."""
-        return Task(self.config, int(episode_seed(self.seed, 0, self.first_world + world, episode)), self.label)
+        return Task(self.config, int(episode_seed(self.seed, self.first_world + world, episode)), self.label)
 
     def on_episode_end(self, end: EpisodeEnd) -> None:
         """Learn nothing."""

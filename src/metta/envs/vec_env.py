@@ -24,6 +24,7 @@ from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
 from metta.grid.rng import PURPOSE_STAGGER, random_below
 from metta.grid.ruleset import Buffers
 from metta.grid.world import WORLD_STEP, Sizes, State, allocate_state, largest
+from metta.grid.world_stats import sum_converter_stats
 
 MAX_KNOWN_CONFIGS = 1024  # config objects whose compiled world is remembered by identity
 MAX_SLOTS = 4096  # places for observations that are remembered
@@ -322,7 +323,8 @@ class VecEnv:
             agent_stats=self._agent_stats(world),
             rewards=state.episode_rewards[world].copy(),
             inventory=state.inventory[world].copy(),
-            world_stats={name: float(n) for name, n in zip(compiled.world_stat_names, world_stats, strict=True)},
+            world_stats={name: float(n) for name, n in zip(compiled.world_stat_names, world_stats, strict=True)}
+            | sum_converter_stats(compiled.converter_stats, state, world),
         )
 
     def _agent_stats(self, world: int) -> NDArray[np.int32]:

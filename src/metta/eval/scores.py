@@ -17,7 +17,7 @@ from metta.eval.resampling import Values
 from metta.eval.run_groups import compare_groups, summarize_group
 from metta.eval.significance import holm
 from metta.eval.statistics import Comparison, Summary, compare, summarize
-from metta.grid.cache import source_hash
+from metta.grid.own_rules import rules_hash
 from metta.sim import SimulationConfig, evaluation_seeds
 
 OVERALL = "all"  # the name of the mean over simulations
@@ -82,7 +82,7 @@ def own_episodes(simulation: SimulationConfig) -> dict[str, object]:
 
     Without its games as somebody else's opponent, and without those from before an edit of the world's sources.
     """
-    return {**episodes_of(simulation), "player": 0, "rules": source_hash()}
+    return {**episodes_of(simulation), "player": 0, "rules": rules_hash(simulation.world)}
 
 
 def policy_score(database: EvalStatsDB, policy: PolicyVersion, simulation: SimulationConfig) -> Score | None:

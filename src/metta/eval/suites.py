@@ -15,6 +15,7 @@ from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy
 from metta.config import Config
 from metta.errors import SuiteError, nearest
 from metta.grid import WorldConfig
+from metta.grid.own_rules import own_hash
 from metta.grid.worlds import arena, easy_arena, navigation, navigation_suite
 from metta.sim import SimulationConfig
 
@@ -50,8 +51,9 @@ class Suite(Config):
 
     @property
     def hash(self) -> str:
-        """A hash of everything that is played: worlds, seeds, numbers of episodes, opponents."""
-        return hashlib.sha256(self.model_dump_json(exclude={"name"}).encode()).hexdigest()[:12]
+        """A hash of everything that is played: worlds, their own rules and maps, seeds, episodes, opponents."""
+        content = self.model_dump_json(exclude={"name"}) + "".join(own_hash(one.world) for one in self.simulations)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def world_suite(world: WorldConfig, *, name: str, episodes: int = 64) -> Suite:

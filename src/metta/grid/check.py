@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
 
+from metta.config import allowed, path_in
 from metta.errors import ConfigError, MapError, nearest
 from metta.grid.config import ActionConfig, AgentConfig, AttackConfig, ConverterConfig, ObjectConfig, WorldConfig
-from metta.grid.maps import MapLimits, agent_team
+from metta.grid.maps import MapLimits, agent_team, path_of_name
 
 MAX_OBJECT_KINDS = 255
 RESERVED_NAMES = ("agent", "empty")
@@ -22,14 +23,15 @@ def check_config(config: WorldConfig) -> None:
     check_resources(config)
     for path, name in resources_named(config):
         if name not in config.resources:
-            raise ConfigError(unknown(path, name, "resource", config.resources))
+            raise ConfigError(unknown(name, "resource", config.resources), path=f"{path}.{name}")
     for verb, action in verbs_of(config):
         check_action(f"actions.{verb}", action)
     check_objects(config)
     if config.actions.place_box.enabled and not any(thing.type == "box" for thing in config.objects.values()):
         raise ConfigError(
-            f"actions.place_box: enabled, but objects has no box; given {shown(config.objects)}; "
-            'allowed: an object of type "box", as objects.box = {"type": "box"}'
+            f"given objects without a box: {shown(config.objects)}; "
+            'allowed: an object of type "box", as objects.box = {"type": "box"}',
+            path="actions.place_box.enabled",
         )
     for path, agent in templates_of(config):
         check_agent(path, agent)
@@ -41,8 +43,8 @@ def check_fields(config: WorldConfig) -> None:
         WorldConfig.model_validate(config.model_dump(warnings=False))
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: given {first['input']!r}; {first['msg']}") from error
+        path = path_in(config.model_dump(warnings=False), first["loc"])
+        raise ConfigError(f"given {first['input']!r}; {allowed(first['msg'])}", path=path) from error
 
 
 def check_observation(config: WorldConfig) -> None:
@@ -50,16 +52,16 @@ def check_observation(config: WorldConfig) -> None:
     for side in ("height", "width"):
         size = getattr(config.observation, side)
         if size % 2 == 0:
-            raise ConfigError(f"observation.{side}: given {size}, an even number; allowed: odd numbers from 3 to 15")
+            raise ConfigError(f"given {size}; allowed: odd numbers from 3 to 15", path=f"observation.{side}")
 
 
 def check_resources(config: WorldConfig) -> None:
     """Raise ConfigError when two resources have one name, or one has none."""
     for i, name in enumerate(config.resources):
         if not name:
-            raise ConfigError(f"resources.{i}: given an empty name; allowed: any text of at least one character")
+            raise ConfigError("given an empty name; allowed: at least one character", path=f"resources.{i}")
         if name in config.resources[:i]:
-            raise ConfigError(f"resources.{i}: given {name!r} a second time; allowed: each resource once")
+            raise ConfigError(f"given {name!r} a second time; allowed: each resource once", path=f"resources.{i}")
 
 
 def check_action(path: str, action: ActionConfig) -> None:
@@ -70,29 +72,32 @@ def check_action(path: str, action: ActionConfig) -> None:
         required = action.required_resources.get(name, 0)
         if required < amount:
             raise ConfigError(
-                f"{path}.required_resources.{name}: given {required}, but consumed_resources takes {amount}; "
-                f"allowed: {amount} to 255"
+                f"given {required}, but consumed_resources takes {amount}; allowed: {amount} to 255",
+                path=f"{path}.required_resources.{name}",
             )
 
 
 def check_objects(config: WorldConfig) -> None:
     """Raise ConfigError when objects cannot be told apart."""
     if len(config.objects) > MAX_OBJECT_KINDS:
-        raise ConfigError(f"objects: given {len(config.objects)} of them; allowed: up to {MAX_OBJECT_KINDS}")
+        raise ConfigError(f"given {len(config.objects)} of them; allowed: up to {MAX_OBJECT_KINDS}", path="objects")
     names: dict[int, str] = {}
     for name, thing in config.objects.items():
         if name in RESERVED_NAMES or not name or agent_team(name) is not None:
-            raise ConfigError(f"objects.{name}: the name is taken; allowed: any but agent, agent.<team> and empty")
+            raise ConfigError(
+                "given a name that is taken; allowed: any but agent, agent.<team> and empty", path=f"objects.{name}"
+            )
         if thing.type_id in names:
             free = next(i for i in range(1, 256) if i not in {other.type_id for other in config.objects.values()})
             raise ConfigError(
-                f"objects.{name}.type_id: given {thing.type_id}, which objects.{names[thing.type_id]} has already; "
-                f"allowed: 1 to 255, each once (the first free one is {free})"
+                f"given {thing.type_id}, which objects.{names[thing.type_id]} has already; "
+                f"allowed: 1 to 255, each once (the first free one is {free})",
+                path=f"objects.{name}.type_id",
             )
         names[thing.type_id] = name
     boxes = [name for name, thing in config.objects.items() if thing.type == "box"]
     if len(boxes) > 1:
-        raise ConfigError(f"objects.{boxes[1]}: a second box beside objects.{boxes[0]}; allowed: one box")
+        raise ConfigError(f"given a second box beside objects.{boxes[0]}; allowed: one", path=f"objects.{boxes[1]}")
 
 
 def check_agent(path: str, agent: AgentConfig) -> None:
@@ -100,7 +105,7 @@ def check_agent(path: str, agent: AgentConfig) -> None:
     for table in ("inventory", "inventory_max", "stats", "stats_max"):
         for name, value in getattr(agent.rewards, table).items():
             if not math.isfinite(value):
-                raise ConfigError(f"{path}.rewards.{table}.{name}: given {value}; allowed: finite numbers")
+                raise ConfigError(f"given {value}; allowed: finite numbers", path=f"{path}.rewards.{table}.{name}")
 
 
 def check_stats(config: WorldConfig, stat_names: Iterable[str]) -> None:
@@ -110,14 +115,15 @@ def check_stats(config: WorldConfig, stat_names: Iterable[str]) -> None:
         for table in ("stats", "stats_max"):
             for name in getattr(agent.rewards, table):
                 if name not in known:
-                    raise ConfigError(unknown(f"{path}.rewards.{table}", name, "stat", known))
+                    raise ConfigError(unknown(name, "stat", known), path=f"{path}.rewards.{table}.{name}")
 
 
 def check_map(config: WorldConfig, objects: dict[str, ObjectConfig], limits: MapLimits) -> None:
     """Raise MapError when a map places what does not exist, or another number of agents."""
     for name, number in limits.counts.items():
         if agent_team(name) is None and name not in objects and (name != "wall" or number > 0):
-            raise MapError(unknown("map", name, "object", objects))
+            path = path_of_name(config.map, name)
+            raise MapError(unknown(name, "object", objects), path=f"map.{path}" if path else "map")
     placed = sum(number for name, number in limits.counts.items() if agent_team(name) is not None)
     if placed != config.num_agents:
         raise wrong_number_of_agents(config, placed)
@@ -126,8 +132,8 @@ def check_map(config: WorldConfig, objects: dict[str, ObjectConfig], limits: Map
 def wrong_number_of_agents(config: WorldConfig, placed: int) -> MapError:
     """Return the error for a map that places another number of agents than the world has."""
     return MapError(
-        f"num_agents: given {config.num_agents}, but the map places {placed}; allowed: both the same, "
-        f"as num_agents={placed}"
+        f"given {config.num_agents}, but the map places {placed}; allowed: both the same, as num_agents={placed}",
+        path="num_agents",
     )
 
 
@@ -162,10 +168,10 @@ def resources_named(config: WorldConfig) -> Iterator[tuple[str, str]]:
             yield from ((f"objects.{name}.output_resources", resource) for resource in thing.output_resources)
 
 
-def unknown(path: str, name: str, what: str, known: Iterable[str]) -> str:
+def unknown(name: str, what: str, known: Iterable[str]) -> str:
     """Return the message for a name that does not exist."""
     known = list(known)
-    return f"{path}.{name}: no such {what}; given {name!r}; allowed: {shown(known)}{nearest(name, known)}"
+    return f"no such {what}; given {name!r}; allowed: {shown(known)}{nearest(name, known)}"
 
 
 def shown(names: Iterable[str], most: int = 24) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metta.errors import ConfigError, MapError
+from metta.errors import ConfigError, MapError, within
 from metta.grid import ruleset as rs
 from metta.grid import stats
 from metta.grid.check import (
@@ -25,6 +25,7 @@ from metta.grid.check import (
 )
 from metta.grid.config import AgentConfig, BoxConfig, ConverterConfig, ObjectConfig, WallConfig, WorldConfig
 from metta.grid.maps import GridMap, MapLimits, agent_team, build_map, map_limits
+from metta.grid.own_rules import Tables, write_own_rules
 from metta.grid.reset import (
     AN_AGENT,
     MEANING_FIELDS,
@@ -35,7 +36,8 @@ from metta.grid.reset import (
     NOTHING,
 )
 from metta.grid.ruleset import Rules
-from metta.grid.world import CELL_FIRST_OBJECT, MARGIN, Sizes
+from metta.grid.world import CELL_FIRST_OBJECT, MARGIN, Sizes, allocate_state
+from metta.grid.world_stats import ConverterStats, converter_stats_of
 
 MAX_OBJECTS = 32767 - CELL_FIRST_OBJECT  # codes of cells are int16
 MAX_CACHED = 256  # compiled worlds kept
@@ -65,6 +67,7 @@ class CompiledWorld:
     stat_names: tuple[str, ...]  # columns of State.stats
     object_stat_names: tuple[str, ...]  # columns of State.object_stats
     world_stat_names: tuple[str, ...]  # columns of State.world_stats
+    converter_stats: ConverterStats  # sums over State.object_stats
     team_names: tuple[str, ...]  # by AGENT_TEAM_INDEX
     teams: tuple[int, ...]  # the same, as numbers
     sizes: Sizes
@@ -72,7 +75,8 @@ class CompiledWorld:
 
     def build_map(self, seed: int) -> GridMap:
         """Return the map of the episode with this seed. Raises MapError when things do not fit."""
-        return build_map(self.config.map, seed)
+        with within("map"):
+            return build_map(self.config.map, seed)
 
     def meanings(self, names: tuple[str, ...]) -> NDArray[np.int32]:
         """Return what each name of a map stands for, int32 [names, MEANING_FIELDS]; raises MapError if unknown."""
@@ -89,7 +93,8 @@ class CompiledWorld:
             elif team is not None:
                 index, team = template_of(self.config, team)
                 if team not in self.teams:
-                    raise MapError(f"map: an agent of team {team}; allowed: {', '.join(map(str, self.teams))}")
+                    allowed = f"allowed: {', '.join(map(str, self.teams))}"
+                    raise MapError(f"given an agent of team {team}; {allowed}", path="map")
                 meanings[i, MEANING_KIND] = AN_AGENT
                 meanings[i, MEANING_TEMPLATE] = index
                 meanings[i, MEANING_TEAM] = team
@@ -97,7 +102,7 @@ class CompiledWorld:
             elif name in self.object_names:
                 meanings[i, MEANING_KIND] = self.object_names.index(name)
             else:
-                raise MapError(unknown("map", name, "object", self.object_names))
+                raise MapError(unknown(name, "object", self.object_names), path="map")
         return meanings
 
 
@@ -121,7 +126,8 @@ def compile_world(config: WorldConfig) -> CompiledWorld:
 
 def _compile(config: WorldConfig) -> CompiledWorld:
     check_config(config)
-    limits = map_limits(config.map)
+    with within("map"):
+        limits = map_limits(config.map)
     objects = objects_of(config, limits)
     check_map(config, objects, limits)
     action_names, actions = flat_actions(config)
@@ -139,6 +145,7 @@ def _compile(config: WorldConfig) -> CompiledWorld:
     write_verbs(rules, config)
     write_templates(rules, config, stat_names)
     write_kinds(rules, config, objects)
+    write_own_rules(rules, config, tuple(objects), lambda: tables_of(rules, sizes))
     for array in rules:
         array.flags.writeable = False
     return CompiledWorld(
@@ -152,6 +159,7 @@ def _compile(config: WorldConfig) -> CompiledWorld:
         stat_names=tuple(stat_names),
         object_stat_names=tuple(stats.object_stat_names(config.resources)),
         world_stat_names=tuple(stats.world_stat_names(tuple(objects))),
+        converter_stats=converter_stats_of(objects, config.resources),
         team_names=team_names,
         teams=teams,
         sizes=sizes,
@@ -163,8 +171,10 @@ def objects_of(config: WorldConfig, limits: MapLimits) -> dict[str, ObjectConfig
     if "wall" in config.objects or limits.counts.get("wall", 0) == 0:
         return dict(config.objects)
     if any(thing.type_id == 1 for thing in config.objects.values()):
+        taken = next(name for name, thing in config.objects.items() if thing.type_id == 1)
         raise ConfigError(
-            "objects: type id 1 is another object's, but the map has walls; allowed: an object called wall"
+            "given 1, the type id of walls, which the map has; allowed: 2 to 255, or an object called wall",
+            path=f"objects.{taken}.type_id",
         )
     return {**config.objects, "wall": WallConfig()}
 
@@ -203,7 +213,8 @@ def flat_actions(config: WorldConfig) -> tuple[tuple[str, ...], NDArray[np.int32
             names += [name + argument for argument in arguments]
             rows += [(verb, i) for i in range(len(arguments))]
     if not names:
-        raise ConfigError(f"actions: none is enabled; allowed: at least one of {', '.join(rs.VERBS)}")
+        allowed = f"allowed: at least one of {', '.join(rs.VERBS)}"
+        raise ConfigError(f"given none that is enabled; {allowed}", path="actions")
     return tuple(names), np.array(rows, np.int32)
 
 
@@ -248,7 +259,7 @@ def sizes_of(
     if any(isinstance(thing, BoxConfig) for thing in objects.values()):
         num_objects += config.num_agents
     if num_objects > MAX_OBJECTS:
-        raise MapError(f"map: {num_objects} objects that are no plain walls; allowed: up to {MAX_OBJECTS}")
+        raise MapError(f"given {num_objects} objects that are no plain walls; allowed: up to {MAX_OBJECTS}", path="map")
     R = len(config.resources)
     return Sizes(
         agents=config.num_agents,
@@ -293,6 +304,13 @@ def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
     )
 
 
+def tables_of(rules: Rules, sizes: Sizes) -> Tables:
+    """Return arrays of the types that a world's have, by which functions are compiled."""
+    from metta.grid.cpu import allocate_buffers  # which needs this module
+
+    return rules, allocate_state(sizes, 1), allocate_buffers(sizes, 1)
+
+
 def write_rules_row(rules: Rules, e: int, compiled: CompiledWorld) -> None:
     """Let world `e` play by the rules of `compiled`; the arrays are large enough (`Sizes`)."""
     if rules.world[e, rs.RULE_NUMBER] == compiled.rules.world[0, rs.RULE_NUMBER]:
@@ -322,7 +340,7 @@ def check_compatible(a: CompiledWorld, b: CompiledWorld) -> None:
     }
     for path, (first, second) in shared.items():
         if first != second:
-            raise ConfigError(f"{path}: given {second} beside {first}; allowed: worlds of one batch have the same")
+            raise ConfigError(f"given {second} beside {first}; allowed: worlds of one batch have the same", path=path)
 
 
 def write_world_rules(rules: Rules, config: WorldConfig, objects: Mapping[str, ObjectConfig], num_teams: int) -> None:

@@ -133,6 +133,21 @@ class BoxConfig(Config):
 ObjectConfig = Annotated[WallConfig | ConverterConfig | BoxConfig, Field(discriminator="type")]
 
 
+class RuleConfig(Config):
+    """A rule of one's own: a function `rule(rules, state, buffers, e, **parameters)` that plays its part of each tick.
+
+    docs/write-your-own-rule.md is the page about it.
+    """
+
+    function: str = Field(description="dotted path, `package.module.name`")
+    moment: Literal["before_turns", "after_turns"] = Field(
+        "after_turns", description="before anybody acts, or after all have acted and before they observe"
+    )
+    parameters: dict[str, int | float | str] = Field(
+        default_factory=dict, description="a text is the name of a resource or an object, and is passed as its number"
+    )
+
+
 class WorldConfig(Config):
     """One world: its things, its rules and its map (docs/world.md, section 1)."""
 
@@ -148,4 +163,5 @@ class WorldConfig(Config):
     resource_loss_prob: float = Field(0.0, ge=0.0, le=1.0)
     allow_diagonals: bool = False
     recipe_details_obs: bool = False
+    rules: list[RuleConfig] = Field(default_factory=list, max_length=8, description="of one's own, in order")
     map: MapConfig = Field(default_factory=lambda: AsciiMapConfig(text="@"))

@@ -82,9 +82,12 @@ def random_float(seed: int, tick: int, purpose: int, index: int, extra: int) -> 
 
 
 @builder
-def episode_seed(run_seed: int, worker: int, world: int, episode: int) -> int:
-    """Return the seed of an episode in training, 0..2**62-1; evaluation's seeds lie above (sim/seeds.py)."""
-    key = stream_key(run_seed, worker, PURPOSE_SEED)
+def episode_seed(run_seed: int, world: int, episode: int) -> int:
+    """Return the seed of an episode in training, 0..2**62-1; evaluation's seeds lie above (sim/seeds.py).
+
+    `world` counts on over the processes of a run, so the seeds do not depend on how many there are.
+    """
+    key = stream_key(run_seed, 0, PURPOSE_SEED)
     high = stream_u32(key, world, 2 * episode)
     low = stream_u32(key, world, 2 * episode + 1)
     return (high >> 2) << 32 | low

@@ -57,7 +57,11 @@ RULE_NUM_KINDS = 18
 RULE_STAT_TEAMS = 19  # first column of the team statistics (stats.py)
 RULE_STAT_SWAPS = 20  # first column of action.swap.<object>
 RULE_NUMBER = 21  # of the compiled world whose rules the row holds, 0: none yet
-RULE_FIELDS = 22
+RULE_OWN_BEFORE = 22  # MAX_OWN_RULES addresses of the user's own rules, before the turns; 0: no more of them
+RULE_OWN_AFTER = 30  # the same, after the turns
+RULE_FIELDS = 38
+
+MAX_OWN_RULES = 8
 
 # `actions[e, action, field]`
 ACTION_VERB = 0

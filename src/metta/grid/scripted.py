@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metta.errors import ConfigError
+from metta.errors import PolicyMismatchError
 from metta.grid.compile import CompiledWorld
 from metta.grid.config import ConverterConfig, WorldConfig
-from metta.grid.foraging import ACT_GET, ACT_MOVE, ACT_PUT, NEVER, UNSEEN, Chain, Memory, Weights, plan_worlds
+from metta.grid.foraging import ACT_GET, ACT_MOVE, ACT_PUT, NEVER, Chain, Crowd, Memory, Weights, plan_worlds
+from metta.grid.ways import UNSEEN, Ways, make_ways
 from metta.grid.world import WORLD_STEP, State
 
 _ACTIONS = ("noop", "get_items", "put_items", "move_north", "move_south", "move_west", "move_east")
@@ -59,7 +60,9 @@ class Forager:
         self.compiled = compiled
         self.num_worlds = num_worlds
         self.weights = weights
-        self._chain = chain_of(compiled)
+        self._chain = chain_of(compiled, weights)
+        self._ways: Ways | None = None  # working space, as is the crowd
+        self._crowd = Crowd(*(np.zeros(compiled.config.num_agents, np.int64) for _ in Crowd._fields))
         self._memory: Memory | None = None
         self._forgotten = np.ones(num_worlds, np.bool_)
 
@@ -72,14 +75,16 @@ class Forager:
         # E worlds  A agents  N = E * A  C padded cells  O objects
         state = env.state
         E, A, O = state.cells.shape[0], state.agents.shape[1], state.objects.shape[1]  # noqa: E741
-        cells = state.cells.reshape(E, -1)
-        memory = self._memory
-        if memory is None or memory.cells.shape != (E * A, cells.shape[1]) or memory.seen_at.shape[1] != O:
-            memory = self._memory = _empty_memory(E * A, cells.shape[1], O, state.inventory.shape[2])
+        C = state.cells[0].size
+        memory, ways = self._memory, self._ways
+        if memory is None or memory.cells.shape != (E * A, C) or memory.seen_at.shape[1] != O:
+            memory = self._memory = _empty_memory(E * A, C, O, state.inventory.shape[2])
             self._forgotten[:] = True
+        if ways is None or len(ways.visited) != C or len(ways.reached) != O:
+            ways = self._ways = make_ways(C, O)
         self._forgotten |= state.worlds[:, WORLD_STEP] == 0
         actions = np.empty(E * A, np.int32)
-        plan_worlds(self._chain, self.weights, memory, state._replace(cells=cells), self._forgotten, actions)
+        plan_worlds(self._chain, memory, ways, self._crowd, state, self._forgotten, actions)
         self._forgotten[:] = False
         return actions
 
@@ -112,19 +117,19 @@ class NavigationScripted(Forager):
 def make_scripted(compiled: CompiledWorld, num_worlds: int) -> ScriptedAgent:
     """Return the scripted agent for what a world offers: the arena's if something can be put somewhere useful.
 
-    Raises ConfigError when agents cannot walk and take, or no object makes or holds what they are after.
+    Raises PolicyMismatchError when agents cannot walk and take, or no object makes or holds what they are after.
     """
     chain = chain_of(compiled)
     if chain.actions[ACT_GET] < 0 or (chain.actions[ACT_MOVE:] < 0).any():
-        raise ConfigError("the scripted agent walks and takes: it needs the actions move and get_items enabled")
+        raise PolicyMismatchError("the scripted agent walks and takes: it needs the actions move and get_items")
     if not chain.outputs.any():
-        raise ConfigError("the scripted agent collects hearts, or what pays best; no object of this world has any")
+        raise PolicyMismatchError("the scripted agent collects hearts, or what pays best; no object here has any")
     if chain.inputs.any() and chain.actions[ACT_PUT] >= 0:
         return ArenaScripted(compiled, num_worlds)
     return NavigationScripted(compiled, num_worlds)
 
 
-def chain_of(compiled: CompiledWorld) -> Chain:
+def chain_of(compiled: CompiledWorld, weights: Weights = ARENA_WEIGHTS) -> Chain:
     """Return what the world's converters are good for, counted back from its target resource."""
     config = compiled.config
     resources = compiled.resource_names
@@ -145,11 +150,24 @@ def chain_of(compiled: CompiledWorld) -> Chain:
         stage=stage,
         inputs=inputs,
         outputs=outputs,
+        input_ids=_ids(inputs),
+        output_ids=_ids(outputs),
+        best_output=np.where(outputs > 0, worth, -1.0).argmax(axis=1).astype(np.int32),
         kinds=kinds,
         actions=np.array([index.get(name, -1) for name in _ACTIONS], np.int32),
         window=np.array([config.observation.height, config.observation.width], np.int32),
-        max_steps=config.max_steps,
+        max_steps=np.array([config.max_steps], np.int32),
+        weights=np.array(weights, np.float64),
     )
+
+
+def _ids(amounts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the columns of `amounts` [G, R] that are not 0, ascending, then -1, int32 [G, R + 1]."""
+    ids = np.full((amounts.shape[0], amounts.shape[1] + 1), -1, np.int32)
+    for row, numbers in zip(ids, amounts, strict=True):
+        used = np.flatnonzero(numbers)
+        row[: len(used)] = used
+    return ids
 
 
 def _worth(

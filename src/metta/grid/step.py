@@ -10,10 +10,11 @@ from metta.grid.rules.converters import update_converters
 from metta.grid.rules.end import end_episode
 from metta.grid.rules.loss import lose_resources
 from metta.grid.rules.order import draw_order
+from metta.grid.rules.own import play_own_rules
 from metta.grid.rules.rewards import pay_stat_rewards, share_rewards, sum_episode_rewards
 from metta.grid.rules.turn import attack_round, other_round
 from metta.grid.rules.visits import count_visits
-from metta.grid.ruleset import Buffers, Rules
+from metta.grid.ruleset import RULE_OWN_AFTER, RULE_OWN_BEFORE, Buffers, Rules
 from metta.grid.world import WORLD_STEP, State
 
 
@@ -22,10 +23,12 @@ def step_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
     """Play one tick of world `e`."""
     begin_tick(state, e)
     update_converters(rules, state, e)
+    play_own_rules(rules, state, buffers, e, RULE_OWN_BEFORE)
     draw_order(state, buffers, e)
     attack_round(rules, state, buffers, e)
     other_round(rules, state, buffers, e)
     lose_resources(rules, state, e)
+    play_own_rules(rules, state, buffers, e, RULE_OWN_AFTER)
     count_visits(rules, state, e)
     observe(rules, state, buffers, e)
     pay_stat_rewards(rules, state, e)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metta.replay.draw import Frame, ReplayFrames, frame_of_world
+from metta.replay.draw import Frame, ReplayFrames, frame_of_map, frame_of_world
 from metta.replay.format import Replay, parse_replay, read_replay, validate
 from metta.replay.recorder import RecordableEnv, Recorder
 
@@ -12,6 +12,7 @@ __all__ = [
     "Recorder",
     "Replay",
     "ReplayFrames",
+    "frame_of_map",
     "frame_of_world",
     "parse_replay",
     "read_replay",

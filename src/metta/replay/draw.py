@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from metta.errors import ReplayError
 from metta.grid import CompiledWorld
-from metta.grid.maps import SYMBOL_OF, agent_name
+from metta.grid.maps import SYMBOL_OF, GridMap, agent_name, agent_team
+from metta.grid.maps.grid_map import FIRST_NAME, WALL
 from metta.grid.maps.symbols import UNKNOWN_SYMBOL
 from metta.grid.world import (
     AGENT_FROZEN,
@@ -191,6 +192,21 @@ class _Tracks:
             return self._entry.get(key, default)
         index = bisect_right(steps, step) - 1
         return self._entry[key][index][1] if index >= 0 else default
+
+
+def frame_of_map(grid_map: GridMap, *, legend: dict[str, str] | None = None) -> Frame:
+    """Return the frame of a map that nobody plays on yet; `legend`: further symbols, symbol -> name."""
+    symbol_of = SYMBOL_OF | {name: symbol for symbol, name in (legend or {}).items()}
+    frame = Frame(grid_map.height, grid_map.width, 0, 0, grid_map.codes == WALL)
+    for row, column in np.argwhere(grid_map.codes >= FIRST_NAME).tolist():
+        name = grid_map.names[grid_map.codes[row, column]]
+        symbol, team = symbol_of.get(name, UNKNOWN_SYMBOL), agent_team(name)
+        if team is None:
+            frame.things.append(Thing(name, symbol, row, column, {}))
+        else:
+            mark = AgentMark(len(frame.agents), team, symbol, row, column, 0, False, {}, "noop", True, 0.0, 0.0)
+            frame.agents.append(mark)
+    return frame
 
 
 def frame_of_world(

@@ -115,7 +115,7 @@ class Recorder:
         tracks, first = [], 0
         for source in self._sources:
             part = np.ascontiguousarray(everything[:, first : first + source.nbytes])
-            tracks.append(part.view(source.dtype).reshape(-1, *source.shape))
+            tracks.append(part.view(source.dtype).reshape(len(self._rows), *source.shape))
             first += source.nbytes
         for places in (tracks[0][:, :, AGENT_POSITION], tracks[2][:, :, OBJECT_POSITION]):
             self._use_last_stride(places)

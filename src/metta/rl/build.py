@@ -8,7 +8,7 @@ import torch
 
 from metta.agent import make_policy
 from metta.envs import BatchedEnv, SingleTask, VecEnv
-from metta.errors import ConfigError
+from metta.errors import ConfigError, within
 from metta.grid import compile_world
 from metta.rl.batch import fit_batch
 from metta.rl.config import TrainConfig, TrainerConfig
@@ -70,7 +70,8 @@ def build_trainer(
         rank_device(config.system.device, ranks.local_rank) if ranks.size > 1 else choose_device(config.system.device)
     )
     if env is None:
-        compile_world(config.world)  # its mistakes are told first: sizes depend on the world
+        with within("world"):
+            compile_world(config.world)  # its mistakes are told first: sizes depend on the world
     asked = config.trainer.model_copy(update=sizes or {}, deep=True)
     if sizes:
         trainer_config, num_worlds = asked, sizes["num_worlds"]

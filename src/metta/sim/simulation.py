@@ -18,7 +18,7 @@ from metta.config import Config
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import ConfigError, nearest
 from metta.grid import WorldConfig
-from metta.grid.cache import source_hash
+from metta.grid.own_rules import rules_hash
 from metta.sim.episode_rows import EpisodeRecord, SimulationRows
 from metta.sim.games import FinishedGame, Games
 from metta.sim.lanes import play_lanes
@@ -217,7 +217,7 @@ class Simulation:
             **{f"world.{name}": _number(value) for name, value in end.world_stats.items()},
             "end": "truncated" if end.truncated else "terminated",
             "score_metric": self.config.score(),
-            "rules": source_hash(),  # of the world's sources: under others it may be another score
+            "rules": rules_hash(end.task.config),  # under other sources it may be another score
             "asked_episodes": str(self.config.num_episodes),  # fewer in the file: the others are missing
             **self._attributes,
             **self.config.episode_tags,

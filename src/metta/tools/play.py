@@ -16,8 +16,8 @@ from rich.live import Live
 
 from metta.agent import Actor, load_policy_from_uri
 from metta.envs import FixedTasks, Task, VecEnv
-from metta.errors import ConfigError
-from metta.grid import WorldConfig
+from metta.errors import ConfigError, within
+from metta.grid import WorldConfig, compile_world
 from metta.grid.worlds import arena
 from metta.replay import frame_of_world
 from metta.replay.terminal import draw_terminal
@@ -59,6 +59,8 @@ class PlayTool(Tool):
 
     def run_tool(self, *, as_json: bool = False) -> int:
         """Play; without a terminal the policy plays everyone, a few frames are printed, and that is all."""
+        with within("world"):
+            compile_world(self.world)  # its mistakes are told first
         if self.agent >= self.world.num_agents:
             raise ConfigError(f"agent: given {self.agent}, allowed: 0 to {self.world.num_agents - 1}")
         actor = load_policy_from_uri(self.policy_uri, data_dir=self.data_dir, device=self.system.torch_device())

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.live import Live
 
 from metta.agent import load_policy_from_uri
-from metta.errors import ReplayError, RunError
-from metta.grid import WorldConfig
+from metta.errors import ReplayError, RunError, within
+from metta.grid import WorldConfig, compile_world
 from metta.grid.worlds import arena
 from metta.replay import ReplayFrames, read_replay
 from metta.replay.picture import save_gif
@@ -91,6 +91,8 @@ class ReplayTool(Tool):
         return self._play(self.policy_uri or "mock://scripted")
 
     def _play(self, uri: str) -> str:
+        with within("world"):
+            compile_world(self.world)  # its mistakes are told first
         folder = folder_of_policy(uri, self.data_dir) / "replays"
         print(f"{uri} plays an episode", file=sys.stderr)
         actor = load_policy_from_uri(uri, data_dir=self.data_dir, device=self.system.torch_device())

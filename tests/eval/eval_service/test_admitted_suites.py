@@ -9,6 +9,7 @@ from tests.eval.eval_service.parts import MAP, small_suite
 from metta.errors import SuiteError
 from metta.eval import Suite, named_suite
 from metta.eval.eval_service.suites import admitted_suite, models_in
+from metta.grid.config import RuleConfig
 from metta.grid.maps.config import (
     AsciiMapConfig,
     ComposedMapConfig,
@@ -44,6 +45,13 @@ def test_a_map_that_code_draws_is_refused_however_deep_it_stands(map_config: Map
         admitted_suite(suite_on(map_config), episodes=None)
     drawn = suite_on(AsciiMapConfig(text=MAP))
     assert admitted_suite(drawn, episodes=None).hash == suite_on(AsciiMapConfig(text=MAP)).hash
+
+
+def test_a_rule_of_somebodys_own_is_refused() -> None:
+    suite = suite_on(AsciiMapConfig(text=MAP))
+    suite.simulations[0].world.rules = [RuleConfig(function="os.system")]
+    with pytest.raises(SuiteError, match="a rule of its world is the function 'os.system', and the service imports no"):
+        admitted_suite(suite, episodes=None)
 
 
 def test_a_dotted_path_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,3 +127,34 @@ def test_the_navigation_suite_is_32_terrains_and_8_mazes_and_rooms() -> None:
     assert len(set(maps.values())) == 40
     assert maps == {name: map_text(build_map(world.map, 1)) for name, world in navigation_suite().items()}
     assert all(world.num_agents == 1 and world.max_steps == 1000 for world in suite.values())
+
+
+def test_an_arena_agent_holds_50_of_everything_and_255_hearts_and_is_paid_for_hearts_alone() -> None:
+    config = arena()
+    assert (config.agent.default_resource_limit, config.agent.resource_limits) == (50, {"heart": 255})
+    assert (config.agent.rewards.inventory, config.agent.rewards.inventory_max) == ({"heart": 1.0}, {})
+    assert config.actions.attack.consumed_resources == {"laser": 1}
+    assert config.actions.attack.defense_resources == {"armor": 1}
+    assert (config.num_agents, config.max_steps) == (24, 1000)
+    assert easy_arena().agent.rewards.inventory_max == {
+        **dict.fromkeys(("ore_red", "battery_red", "laser", "armor", "blueprint"), 1.0),
+        "heart": 100.0,
+    }
+
+
+def test_navigation_is_one_agent_that_walks_and_takes_hearts_of_which_each_altar_has_one() -> None:
+    config = navigation()
+    assert compile_world(config).action_names == (
+        *("noop", "move_north", "move_south", "move_west", "move_east"),
+        "get_items",
+    )
+    altar = config.objects["altar"]
+    assert isinstance(altar, ConverterConfig)
+    assert (altar.initial_resource_count, altar.max_conversions, altar.output_resources) == (1, 0, {"heart": 1})
+    assert (config.num_agents, config.max_steps, config.agent.rewards.inventory) == (1, 1000, {"heart": 1.0})
+
+
+def test_an_arenas_mine_gives_one_ore_each_51_ticks() -> None:
+    mine = arena().objects["mine_red"]
+    assert isinstance(mine, ConverterConfig)
+    assert mine.conversion_ticks + mine.cooldown == 51

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from metta.errors import SuiteError, nearest
 from metta.eval.suites import SUITES, Suite, named_suite
+from metta.grid.config import RuleConfig
 from metta.grid.maps.config import FunctionMapConfig
+from metta.sim import SimulationConfig
 
 MAX_EPISODES = 100_000  # of one simulation
 
@@ -36,13 +38,21 @@ def admitted_suite(suite: str | Suite, *, episodes: int | None) -> Suite:
             raise SuiteError(
                 f"{simulation.name}: {simulation.num_episodes} episodes; at most {MAX_EPISODES} are played"
             )
-        function = next((m for m in models_in(simulation) if isinstance(m, FunctionMapConfig)), None)
-        if function is not None:
-            raise SuiteError(
-                f"{simulation.name}: its map is drawn by {function.function!r}, and the service imports no code of "
-                "others; use a map that is drawn, or a built-in builder"
-            )
+        _refuse_code(simulation)
     return suite
+
+
+def _refuse_code(simulation: SimulationConfig) -> None:
+    """Raise SuiteError for a simulation whose world names functions that playing it would import."""
+    for model in models_in(simulation):
+        if isinstance(model, FunctionMapConfig | RuleConfig):
+            role, instead = "a rule of its world", "a world without rules of its own"
+            if isinstance(model, FunctionMapConfig):
+                role, instead = "its map's builder", "a map that is drawn, or a built-in builder"
+            raise SuiteError(
+                f"{simulation.name}: {role} is the function {model.function!r}, and the service imports no code of "
+                f"others; use {instead}"
+            )
 
 
 @lru_cache(maxsize=64)

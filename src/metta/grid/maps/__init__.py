@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from metta.grid.maps.build import build_map, map_limits
+from metta.grid.maps.build import build_map, map_functions, map_limits, path_of_name
 from metta.grid.maps.config import MapConfig
+from metta.grid.maps.drawn import map_from_array, map_from_image
 from metta.grid.maps.grid_map import GridMap, MapLimits, agent_name, agent_team, from_names
 from metta.grid.maps.symbols import SYMBOL_OF, SYMBOLS
 from metta.grid.maps.text import map_text
@@ -18,6 +19,10 @@ __all__ = [
     "agent_team",
     "build_map",
     "from_names",
+    "map_from_array",
+    "map_from_image",
+    "map_functions",
     "map_limits",
     "map_text",
+    "path_of_name",
 ]

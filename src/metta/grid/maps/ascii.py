@@ -33,7 +33,7 @@ def ascii_limits(config: AsciiMapConfig) -> MapLimits:
 def _parse(text: str, legend: tuple[tuple[str, str], ...]) -> GridMap:
     for symbol, name in legend:
         if len(symbol) != 1:
-            raise MapError(f"legend: a symbol is one character; given {symbol!r} for {name!r}")
+            raise MapError(f"given {symbol!r} for {name!r}; allowed: one character a symbol", path="legend")
     table = SYMBOLS | dict(legend)
     lines = text.expandtabs(1).splitlines()
     skipped = 0
@@ -43,20 +43,21 @@ def _parse(text: str, legend: tuple[tuple[str, str], ...]) -> GridMap:
     while lines and not lines[-1].strip():
         del lines[-1]
     if not lines:
-        raise MapError("the map's text is empty; draw at least one cell, for example '@'")
+        raise MapError("given an empty text; allowed: at least one cell, as '@'", path="text")
     indent = _common_indent(lines)
     width = len(lines[0])
     rows: list[list[str]] = []
     for number, line in enumerate(lines, start=skipped + 1):
         if len(line) != width:
             raise MapError(
-                f"map line {number} has {len(line) - indent} cells, line {skipped + 1} has {width - indent}; "
-                "all lines are equally long (draw empty cells as '.')"
+                f"line {number} has {len(line) - indent} cells, line {skipped + 1} has {width - indent}; "
+                "allowed: lines of one length (draw empty cells as '.')",
+                path="text",
             )
         row = []
         for column, symbol in enumerate(line[indent:], start=indent + 1):
             if symbol not in table:
-                raise MapError(_unknown_symbol(symbol, number, column, table))
+                raise MapError(_unknown_symbol(symbol, number, column, table), path="text")
             row.append(table[symbol])
         rows.append(row)
     return from_names(rows)
@@ -71,4 +72,4 @@ def _unknown_symbol(symbol: str, line: int, column: int, table: dict[str, str]) 
     swapped = symbol.swapcase()
     hint = f" (did you mean {swapped} for {table[swapped]}?)" if swapped in table else nearest(symbol, table)
     known = " ".join(f"{key}={name}" for key, name in table.items() if key != " ")
-    return f"map line {line}, column {column}: unknown symbol {symbol!r}{hint}; known: {known}; a legend adds more"
+    return f"line {line}, column {column}: given {symbol!r}{hint}; allowed: {known}; a legend adds more"

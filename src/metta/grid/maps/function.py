@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable
+import traceback
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from metta.errors import MapError, nearest
+from metta.errors import ConfigError, MapError
 from metta.grid.maps.ascii import build_ascii
 from metta.grid.maps.config import AsciiMapConfig, FunctionMapConfig
 from metta.grid.maps.grid_map import GridMap, MapLimits, from_names, with_names
+from metta.grid.own_function import find_function
 
 _NAMED_SEED = 0  # the map of this seed says which names there are, and how large maps and numbers may be
 
@@ -30,13 +29,15 @@ def build_function(config: FunctionMapConfig, seed: int) -> GridMap:
     for name, count in drawn.counts().items():
         if name not in ("empty", "wall") and count > most.get(name, 0):
             raise MapError(
-                f"{config.function}(seed={seed}) places {count} {name}, but seed 0 places {most.get(name, 0)}: "
-                "a builder places at most as many things as for seed 0"
+                f"{config.function}(seed={seed}) places {count} {name}, but seed 0 places {most.get(name, 0)}; "
+                "allowed: at most as many things as for seed 0",
+                path="function",
             )
     if drawn.height > first.height or drawn.width > first.width:
         raise MapError(
             f"{config.function}(seed={seed}) is {drawn.height} x {drawn.width} cells, but seed 0 is {first.height} x "
-            f"{first.width}: a builder's maps are at most as large as that of seed 0"
+            f"{first.width}; allowed: maps at most as large as that of seed 0",
+            path="function",
         )
     return GridMap(with_names(drawn, first.names), first.names)
 
@@ -55,34 +56,37 @@ def _first_map(config_json: str) -> GridMap:
 
 
 def _call(config: FunctionMapConfig, seed: int) -> GridMap:
-    function = _find(config.function)
+    try:
+        function = find_function(config.function)
+    except ConfigError as error:
+        raise MapError(error.args[0], path=error.path) from error
+    given = ", ".join([f"seed={seed}", *(f"{name}={value!r}" for name, value in config.parameters.items())])
+    call = f"{config.function}({given})"
     try:
         result = function(seed=seed, **config.parameters)
-    except TypeError as error:
-        raise MapError(f"{config.function}(seed={seed}, **{config.parameters}): {error}") from error
+    except MapError as error:
+        raise MapError(f"{call}: {error}", path="function") from error
+    except Exception as error:  # whatever the user's function does
+        raise MapError(f"{call} fails: {type(error).__name__}: {error}{_place(error)}", path="function") from error
+    try:
+        return _as_map(result)
+    except MapError as error:
+        raise MapError(f"{call}: {error}", path="function") from error
+
+
+def _as_map(result: object) -> GridMap:
     if isinstance(result, GridMap):
         return result
     if isinstance(result, str):
         return build_ascii(AsciiMapConfig(text=result))
+    if isinstance(result, AsciiMapConfig):
+        return build_ascii(result)
     if isinstance(result, list | tuple | np.ndarray):
         return from_names(result)
-    raise MapError(
-        f"{config.function} returned {type(result).__name__}; a builder returns text, rows of names, or a GridMap"
-    )
+    raise MapError(f"given {type(result).__name__}; allowed: text, rows of names, a drawing, or a GridMap")
 
 
-@lru_cache(maxsize=256)
-def _find(path: str) -> Callable[..., Any]:
-    module_name, _, name = path.rpartition(".")
-    if not module_name:
-        raise MapError(f"map function: given {path!r}, a dotted path is `package.module.name`")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise MapError(f"map function {path!r}: module {module_name} cannot be imported: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        names = [key for key, value in vars(module).items() if callable(value)]
-        raise MapError(f"map function {path!r}: {module_name} has no function {name}{nearest(name, names)}")
-    found: Callable[..., Any] = function
-    return found
+def _place(error: Exception) -> str:
+    """Return where a user's function failed."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # without our own call
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

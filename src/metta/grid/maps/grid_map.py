@@ -78,13 +78,13 @@ def from_names(rows: Sequence[Sequence[str]] | NDArray[np.str_]) -> GridMap:
     Raises MapError when the rows have different lengths or there are none.
     """
     if len(rows) == 0 or len(rows[0]) == 0:
-        raise MapError("a map has at least one row and one column; these rows are empty")
+        raise MapError("given rows without cells; allowed: at least one row and one column")
     names = ["empty", "wall"]
     index = {"empty": EMPTY, "wall": WALL}
     codes = np.empty((len(rows), len(rows[0])), np.int16)
     for r, row in enumerate(rows):
         if len(row) != codes.shape[1]:
-            raise MapError(f"row {r + 1} of the map has {len(row)} cells, the first has {codes.shape[1]}")
+            raise MapError(f"row {r + 1} has {len(row)} cells, row 1 has {codes.shape[1]}; allowed: rows of one length")
         for c, name in enumerate(row):
             name = str(name)
             if name not in index:

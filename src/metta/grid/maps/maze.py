@@ -23,9 +23,9 @@ def build_maze(config: MazeMapConfig, seed: int) -> GridMap:
     """
     for side, cells in (("width", config.width), ("height", config.height)):
         if cells % 2 == 0:
+            near = f"as {cells - 1} or {cells + 1}"
             raise MapError(
-                f"maze map: {side} is odd (corridors and the walls between them); given {cells}, "
-                f"allowed {cells - 1} or {cells + 1}"
+                f"given {cells}; allowed: odd numbers from 5 to 1023 (cells, and walls between), {near}", path=side
             )
     carve = carve_prim if config.algorithm == "prim" else carve_kruskal
 

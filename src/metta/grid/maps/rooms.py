@@ -12,7 +12,7 @@ from metta.grid.maps.random import STAGE_DOORS, draw_below, map_stream
 
 
 def build_rooms(config: RoomsMapConfig, seed: int) -> GridMap:
-    """Return the rooms, every door at a random place in its wall; nothing stands in a door or before it."""
+    """Return the rooms, every door at a random place in its wall; no object stands in a door or before it."""
 
     def draw(walls_seed: int) -> NDArray[np.int16]:
         return _draw_rooms(config, walls_seed)

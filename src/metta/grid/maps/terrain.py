@@ -94,12 +94,12 @@ def _draw(key: int, index: int, value: int | tuple[int, int], field: str) -> int
 def _range(value: int | tuple[int, int], field: str) -> tuple[int, int]:
     low, high = (value, value) if isinstance(value, int) else value
     if low > high:
-        raise MapError(f"terrain map: {field} is a range [low, high]; given [{low}, {high}]")
+        raise MapError(f"given [{low}, {high}]; allowed: [low, high] with low up to high", path=field)
     return low, high
 
 
 def _share_range(config: TerrainMapConfig) -> tuple[float, float]:
     low, high = (config.walls, config.walls) if isinstance(config.walls, float | int) else config.walls
     if low > high:
-        raise MapError(f"terrain map: walls is a range [low, high]; given [{low}, {high}]")
+        raise MapError(f"given [{low}, {high}]; allowed: [low, high] with low up to high", path="walls")
     return low, high

@@ -1,0 +1,58 @@
+"""What is counted of a world in one episode, by name; converters are summed by kind: `altar.heart.produced`."""
+
+# G kinds of converters  O objects  N names
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metta.grid.config import ConverterConfig, ObjectConfig
+from metta.grid.stats import object_stat_names
+from metta.grid.world import OBJECT_KIND, State
+
+
+class ConverterStats(NamedTuple):
+    """Which sums over `State.object_stats` have names: those that the recipes of the converters let grow."""
+
+    names: tuple[str, ...]  # <object>.<stat>
+    kinds: NDArray[np.int32]  # [G, 1] kinds of objects that are converters
+    rows: NDArray[np.intp]  # [N] index into `kinds`
+    columns: NDArray[np.intp]  # [N] of `State.object_stats`
+
+
+def converter_stats_of(objects: Mapping[str, ObjectConfig], resources: Sequence[str]) -> ConverterStats:
+    """Return the named sums of a world's converters: of an input what is added and consumed, and so on."""
+    stats = object_stat_names(resources)
+    converters = [(kind, name, thing) for kind, (name, thing) in enumerate(objects.items())
+                  if isinstance(thing, ConverterConfig)]  # fmt: skip
+    found = [
+        (f"{name}.{stat}", row, column)
+        for row, (_, name, thing) in enumerate(converters)
+        for column, stat in enumerate(stats)
+        if can_grow(stat, thing, resources)
+    ]
+    return ConverterStats(
+        names=tuple(name for name, _, _ in found),
+        kinds=np.array([kind for kind, _, _ in converters], np.int32).reshape(-1, 1),
+        rows=np.array([row for _, row, _ in found], np.intp),
+        columns=np.array([column for _, _, column in found], np.intp),
+    )
+
+
+def can_grow(stat: str, thing: ConverterConfig, resources: Sequence[str]) -> bool:
+    """Return whether a converter may ever count a statistic: a resource's only if its recipe names it."""
+    resource, _, what = stat.rpartition(".")
+    if resource not in resources:
+        return True
+    return resource in (thing.input_resources if what in ("added", "consumed") else thing.output_resources)
+
+
+def sum_converter_stats(stats: ConverterStats, state: State, world: int) -> dict[str, float]:
+    """Return the sums over a world's converters so far, by name."""
+    members = state.objects[world, :, OBJECT_KIND] == stats.kinds  # [G, O]
+    sums = members.astype(np.float64) @ state.object_stats[world]  # in floats, exact below 2**53, and in BLAS
+    return dict(zip(stats.names, sums[stats.rows, stats.columns].tolist(), strict=True))

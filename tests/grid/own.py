@@ -1,0 +1,66 @@
+"""Rules of a user's own, for tests: as a user would write them, in one file, with nothing registered."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metta.grid.jit import rule
+from metta.grid.rng import random_below
+from metta.grid.rules.cells import step_of
+from metta.grid.rules.inventory import change_inventory
+from metta.grid.rules.own import kind_at
+from metta.grid.world import AGENT_POSITION, WORLD_SEED, WORLD_STEP
+
+SLIP = 1000  # the purpose of our random numbers
+
+
+def warm(rules, state, buffers, e, fire, warmth, gain=3):
+    """Agents cool by one a tick; every fire at their side warms them."""
+    for a in range(state.agents.shape[1]):
+        change_inventory(rules, state, e, a, warmth, -1)
+        change_inventory(rules, state, e, a, warmth, gain * fires_beside(state, e, a, fire))
+
+
+@rule
+def fires_beside(state, e, a, fire):
+    """Return how many there are."""
+    number = 0
+    for direction in range(4):
+        number += kind_at(state, e, state.agents[e, a, AGENT_POSITION] + step_of(state, e, direction)) == fire
+    return number
+
+
+def slip(rules, state, buffers, e, percent):
+    """Now and then an agent does something else than it wanted."""
+    for a in range(state.agents.shape[1]):
+        seed, tick = state.worlds[e, WORLD_SEED], state.worlds[e, WORLD_STEP]
+        if random_below(seed, tick, SLIP, a, 0, 100) < percent:
+            buffers.actions[e, a] = random_below(seed, tick, SLIP, a, 1, rules.actions.shape[1])
+
+
+def pay(rules, state, buffers, e, amount=0.5):
+    """Everyone is paid."""
+    for a in range(state.agents.shape[1]):
+        state.rewards[e, a] += np.float32(amount)
+
+
+def double(rules, state, buffers, e):
+    """What everyone was paid in this tick so far counts twice."""
+    for a in range(state.agents.shape[1]):
+        state.rewards[e, a] *= np.float32(2.0)
+
+
+def unknown_field(rules, state, buffers, e):
+    state.agnts[e, 0, 0] = 1
+
+
+def unknown_name(rules, state, buffers, e):
+    state.rewards[e, 0] = nothing  # noqa: F821
+
+
+def allocates(rules, state, buffers, e):
+    state.rewards[e, 0] = np.zeros(3, np.float32)[0]
+
+
+def too_few(rules, state):
+    state.rewards[0, 0] = 1.0
