@@ -19,7 +19,15 @@ from metta.grid.world import WORLD_STEP, State
 
 @rule
 def step_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
-    """Play one tick of world `e`."""
+    """Play one tick of world `e`: on a GPU these three run one after another for all worlds (cuda/kernels.py)."""
+    act(rules, state, buffers, e)
+    observe(rules, state, buffers, e)
+    settle(rules, state, buffers, e)
+
+
+@rule
+def act(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Play the part of a tick before the observations."""
     begin_tick(state, e)
     update_converters(rules, state, e)
     draw_order(state, buffers, e)
@@ -27,7 +35,11 @@ def step_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
     other_round(rules, state, buffers, e)
     lose_resources(rules, state, e)
     count_visits(rules, state, e)
-    observe(rules, state, buffers, e)
+
+
+@rule
+def settle(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Play the part of a tick after the observations."""
     pay_stat_rewards(rules, state, e)
     share_rewards(rules, state, buffers, e)
     sum_episode_rewards(state, e)
