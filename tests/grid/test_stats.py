@@ -100,7 +100,7 @@ def test_the_names_of_columns_are_as_many_as_the_columns():
 
 
 def summed(world):
-    return sum_converter_stats(world.compiled.converter_stats, world.state, 0)
+    return sum_converter_stats(world.compiled.converter_stats, world.state.objects[0], world.state.object_stats[0])
 
 
 def test_converters_are_summed_by_kind(scene):
@@ -131,7 +131,8 @@ def test_sums_leave_nothing_out(games):
     for seed in range(20):
         *_, game = games.played(seed, 40)
         named = summed_by_hand(game)
-        assert sum_converter_stats(game.compiled.converter_stats, game.state, 0) == named
+        objects, object_stats = game.state.objects[0], game.state.object_stats[0]
+        assert sum_converter_stats(game.compiled.converter_stats, objects, object_stats) == named
         assert sum(named.values()) == game.state.object_stats[0].sum()
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from metta.errors import CheckpointError
+from metta.errors import CheckpointError, ConfigError
 from metta.grid.config import WorldConfig
-from metta.grid.rng import episode_seed
+from metta.grid.rng import episode_seed, pool_index, pool_seed
 
 
 class Task(NamedTuple):
@@ -27,6 +27,7 @@ class Task(NamedTuple):
     seed: int  # the episode's seed, 0..2**63-1: map, order, noise, everything drawn at random
     label: str = ""
     key: int = 0
+    map_seed: int | None = None  # the seed of the map alone; None: the episode's
 
 
 class EpisodeEnd(NamedTuple):
@@ -65,28 +66,46 @@ class SingleTask:
 
     Processes that train together count their worlds on from each other: `first_world` is the number of this one's
     first, so the games are those of one process with all the worlds.
+
+    `map_pool`: how many maps there are; each episode plays the one that its seed picks. None: every episode a fresh
+    map. The maps are drawn from the run's seed. Raises ConfigError for a pool without maps.
     """
 
-    def __init__(self, config: WorldConfig, *, seed: int, first_world: int = 0, label: str = "") -> None:
+    def __init__(
+        self, config: WorldConfig, *, seed: int, first_world: int = 0, label: str = "", map_pool: int | None = None
+    ) -> None:
+        if map_pool is not None and map_pool < 1:
+            raise ConfigError(f"map_pool: given {map_pool}, allowed is at least 1, or None for a fresh map each time")
         self.config = config.model_copy(deep=True)  # a later change by the caller is not seen by half of the worlds
         self.seed = seed
         self.first_world = first_world
         self.label = label
+        self.map_pool = map_pool
 
     def next_task(self, world: int, episode: int) -> Task:
         """Return the same world with the seed of this place and episode."""
-        return Task(self.config, int(episode_seed(self.seed, self.first_world + world, episode)), self.label)
+        seed = int(episode_seed(self.seed, self.first_world + world, episode))
+        map_seed = None if self.map_pool is None else self._map_seed(int(pool_index(seed, self.map_pool)))
+        return Task(self.config, seed, self.label, map_seed=map_seed)
+
+    def pool_seeds(self) -> list[int]:
+        """Return the seeds of the maps of the pool; none without one."""
+        return [self._map_seed(i) for i in range(self.map_pool or 0)]
+
+    def _map_seed(self, index: int) -> int:
+        return int(pool_seed(self.seed, index))
 
     def on_episode_end(self, end: EpisodeEnd) -> None:
         """Learn nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what seeds are derived from; the number of each world's episode is kept by the environment."""
-        return {"seed": self.seed, "first_world": self.first_world}
+        return {"seed": self.seed, "first_world": self.first_world, "map_pool": self.map_pool}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the seeds of the run that was saved."""
         self.seed, self.first_world = int(state["seed"]), int(state["first_world"])
+        self.map_pool = state.get("map_pool")  # checkpoints from before there were pools do not say
 
 
 class FixedTasks:
@@ -133,7 +152,7 @@ def tasks_to_plain(tasks: list[Task | None]) -> dict[str, Any]:
         if id(task.config) not in numbers:
             numbers[id(task.config)] = len(configs)
             configs.append(task.config.model_dump_json())
-        worlds.append([numbers[id(task.config)], task.seed, task.label, task.key])
+        worlds.append([numbers[id(task.config)], task.seed, task.label, task.key, task.map_seed])
     return {"configs": configs, "worlds": worlds}
 
 
@@ -144,4 +163,9 @@ def tasks_from_plain(plain: dict[str, Any]) -> list[Task | None]:
     except ValidationError as error:
         raise CheckpointError(f"the snapshot holds a world that this version cannot read: {error}") from error
     worlds: list[list[Any] | None] = plain["worlds"]
-    return [None if row is None else Task(configs[row[0]], int(row[1]), row[2], int(row[3])) for row in worlds]
+    return [None if row is None else _task_of(configs[row[0]], *row[1:]) for row in worlds]
+
+
+def _task_of(config: WorldConfig, seed: int, label: str, key: int, map_seed: int | None = None) -> Task:
+    """Return a task; checkpoints from before there were pools of maps hold no `map_seed`."""
+    return Task(config, int(seed), label, int(key), map_seed)

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from metta.envs.capacity import grow_state
 from metta.envs.noise import action_noise
 from metta.envs.plain import update_digest
+from metta.envs.snapshots import check_snapshot
 from metta.envs.spaces import TokenSpace
 from metta.envs.tasks import EpisodeEnd, Task, TaskSource, tasks_from_plain, tasks_to_plain
-from metta.errors import CheckpointError, ConfigError
+from metta.errors import ConfigError
 from metta.grid import CompiledWorld, WorldConfig, compile_world
 from metta.grid.compile import allocate_rules, check_compatible, write_rules_row
 from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
-from metta.grid.rng import PURPOSE_STAGGER, random_below
+from metta.grid.rng import staggered_length
 from metta.grid.ruleset import Buffers
 from metta.grid.world import WORLD_STEP, Sizes, State, allocate_state, largest
 from metta.grid.world_stats import sum_converter_stats
@@ -37,6 +38,9 @@ class VecEnv:
     actions, number of agents and window all others share; without it, the first task's world. `stagger` shortens
     each world's first episode to a length drawn from its seed, so that training worlds do not end all at once.
     `threads` changes the speed alone.
+
+    `device`: `cpu`, or `cuda` (`cuda:<n>`) for the same games on a GPU, where every array of this page is a tensor of
+    PyTorch's on that device and maps come from a pool (cuda_vec_env.py, docs/gpu.md).
 
     The buffers are written in place by `reset` and `step`: copy what must last. Raises ConfigError for worlds that
     do not compile or cannot be played side by side.
@@ -66,6 +70,13 @@ class VecEnv:
     episode_ends: list[EpisodeEnd]
     before_reset: list[Callable[[int], None]]  # called with each world that ended, its last tick still in `state`
 
+    def __new__(cls, *arguments: Any, device: str = "cpu", **settings: Any) -> Any:
+        if device == "cpu":
+            return super().__new__(cls)
+        from metta.envs.cuda_vec_env import CudaVecEnv  # loads torch
+
+        return CudaVecEnv(*arguments, device=device, **settings)
+
     def __init__(
         self,
         task_source: TaskSource,
@@ -74,7 +85,9 @@ class VecEnv:
         threads: int = 1,
         stagger: bool = False,
         layout: WorldConfig | None = None,
+        device: str = "cpu",
     ) -> None:
+        assert device == "cpu"  # see __new__
         for name, value in (("num_worlds", num_worlds), ("threads", threads)):
             if value < 1:
                 raise ConfigError(f"{name}: given {value}, allowed is at least 1")
@@ -212,9 +225,8 @@ class VecEnv:
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go on where `snapshot` was taken, bit for bit. Raises CheckpointError when it was taken of other worlds."""
-        sizes = Sizes(*snapshot["sizes"])
+        sizes = check_snapshot(snapshot, num_worlds=self.num_worlds, observation_shape=self.observations.shape)
         tasks = tasks_from_plain(snapshot["tasks"])
-        self._check_snapshot(snapshot, sizes)
         self.task_source.load_state_dict(snapshot["task_source"])
         self._first_tasks = None
         self._tasks = tasks
@@ -246,21 +258,6 @@ class VecEnv:
             "staggered": self._staggered,
         }
 
-    def _check_snapshot(self, snapshot: dict[str, Any], sizes: Sizes) -> None:
-        num_worlds = len(snapshot["tasks"]["worlds"])
-        if num_worlds != self.num_worlds:
-            raise CheckpointError(f"the snapshot is of {num_worlds} worlds, this environment has {self.num_worlds}")
-        expected = allocate_state(sizes, num_worlds)._asdict()
-        found = snapshot["state"]
-        for name, array in expected.items():
-            if name not in found or found[name].shape != array.shape or found[name].dtype != array.dtype:
-                raise CheckpointError(f"the snapshot's state was written by another version: {name} does not fit")
-        if snapshot["buffers"]["observations"].shape != self.observations.shape:
-            raise CheckpointError(
-                f"the snapshot holds observations of shape {snapshot['buffers']['observations'].shape}, "
-                f"this environment has {self.observations.shape}"
-            )
-
     # Episodes
 
     def _next_first_tasks(self) -> list[Task | None]:
@@ -279,9 +276,9 @@ class VecEnv:
         self._make_room(compiled.sizes)
         end_at = task.config.max_steps
         if self.stagger and self._episodes[world] == 0 and end_at > 0:
-            end_at = 1 + int(random_below(task.seed, 0, PURPOSE_STAGGER, 0, 0, end_at))
+            end_at = int(staggered_length(task.seed, end_at))
             self._staggered[world] = end_at < task.config.max_steps
-        grid_map = compiled.build_map(task.seed)
+        grid_map = compiled.build_map(task.seed if task.map_seed is None else task.map_seed)
         reset_world(compiled, self.rules, self.state, self._buffers, world, grid_map, seed=task.seed, end_at=end_at)
 
     def _end_episodes(self, ended: NDArray[np.int64]) -> None:
@@ -324,7 +321,7 @@ class VecEnv:
             rewards=state.episode_rewards[world].copy(),
             inventory=state.inventory[world].copy(),
             world_stats={name: float(n) for name, n in zip(compiled.world_stat_names, world_stats, strict=True)}
-            | sum_converter_stats(compiled.converter_stats, state, world),
+            | sum_converter_stats(compiled.converter_stats, state.objects[world], state.object_stats[world]),
         )
 
     def _agent_stats(self, world: int) -> NDArray[np.int32]:

@@ -13,7 +13,7 @@ import numba
 from numba.core import types
 
 from metta.grid.cache import compile_cache
-from metta.grid.handles import handle_of
+from metta.grid.handles import flattened, handle_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,7 +74,4 @@ def prepare(argument: Any) -> Any:
         return argument
     if JIT_ENABLED:
         return handle_of(argument, flat=FLAT_FIELDS)
-    flat = {name: array for name, array in argument._asdict().items() if name in FLAT_FIELDS}
-    return argument._replace(
-        **{name: array.reshape(*array.shape[: FLAT_FIELDS[name] - 1], -1) for name, array in flat.items()}
-    )
+    return type(argument)(**flattened(argument, flat=FLAT_FIELDS))

@@ -65,18 +65,31 @@ def observe(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
     written = 0
     dropped = 0
     for a in range(state.agents.shape[1]):
-        if usual:
-            n = write_usual_globals(rules, state, buffers, e, a, completion)
-        else:
-            n = write_globals(rules, state, buffers, e, a, completion)
-        n = write_window(rules, state, buffers, e, a, n)
+        n = observe_agent(rules, state, buffers, e, a, completion, usual)
         dropped += max(n - num_tokens, 0)
-        n = min(n, num_tokens)
-        clear_tail(buffers, e, a, n, num_tokens)
-        written += n
+        written += min(n, num_tokens)
+    count_tokens(rules, state, e, written, dropped)
+
+
+@rule
+def observe_agent(rules: Rules, state: State, buffers: Buffers, e: int, a: int, completion: int, usual: bool) -> int:
+    """Write the observation of one agent; return how many tokens there are, those without room too."""
+    num_tokens = int(rules.world[e, RULE_NUM_TOKENS])
+    if usual:
+        n = write_usual_globals(rules, state, buffers, e, a, completion)
+    else:
+        n = write_globals(rules, state, buffers, e, a, completion)
+    n = write_window(rules, state, buffers, e, a, n)
+    clear_tail(buffers, e, a, min(n, num_tokens), num_tokens)
+    return n
+
+
+@rule
+def count_tokens(rules: Rules, state: State, e: int, written: int, dropped: int) -> None:
+    """Count the tokens of a world's observations."""
     state.world_stats[e, TOKENS_WRITTEN] += written
     state.world_stats[e, TOKENS_DROPPED] += dropped
-    state.world_stats[e, TOKENS_FREE_SPACE] += state.agents.shape[1] * num_tokens - written
+    state.world_stats[e, TOKENS_FREE_SPACE] += state.agents.shape[1] * int(rules.world[e, RULE_NUM_TOKENS]) - written
 
 
 @rule
@@ -94,10 +107,10 @@ def reward_value(reward: np.float32) -> int:
     if reward == 0:
         return 0
     hundredfold = np.float64(np.float32(100.0) * np.float32(reward))
-    size = np.abs(hundredfold)
+    size = abs(hundredfold)
     if not size < 2147483648.0:  # float32 has no odd multiples of 256 there; also infinities and NaN
         return 0
-    rounded = int(np.floor(size + 0.5))
+    rounded = int(size + 0.5)
     return (rounded if hundredfold >= 0 else -rounded) & 255
 
 

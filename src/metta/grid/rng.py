@@ -19,6 +19,7 @@ PURPOSE_STAGGER = 5  # ages at which training worlds start
 PURPOSE_SEED = 6  # episode seeds
 PURPOSE_SCRIPTED = 7  # scripted agents
 PURPOSE_TASK = 8  # choice of tasks
+PURPOSE_POOL = 9  # pools of maps: their seeds, and which of them an episode plays
 
 MASK = 0xFFFFFFFF
 GOLDEN = 0x1E3779B9
@@ -87,7 +88,30 @@ def episode_seed(run_seed: int, world: int, episode: int) -> int:
 
     `world` counts on over the processes of a run, so the seeds do not depend on how many there are.
     """
-    key = stream_key(run_seed, 0, PURPOSE_SEED)
-    high = stream_u32(key, world, 2 * episode)
-    low = stream_u32(key, world, 2 * episode + 1)
+    return stream_seed(stream_key(run_seed, 0, PURPOSE_SEED), world, episode)
+
+
+@builder
+def pool_seed(run_seed: int, index: int) -> int:
+    """Return the seed of one map of a run's pool, 0..2**62-1."""
+    return stream_seed(stream_key(run_seed, 0, PURPOSE_POOL), 0, index)
+
+
+@builder
+def pool_index(seed: int, num_maps: int) -> int:
+    """Return which map of a pool the episode with this seed plays."""
+    return random_below(seed, 0, PURPOSE_POOL, 0, 0, num_maps)
+
+
+@builder
+def staggered_length(seed: int, max_steps: int) -> int:
+    """Return how long the shortened first episode of a training world lasts, 1..max_steps."""
+    return 1 + random_below(seed, 0, PURPOSE_STAGGER, 0, 0, max_steps)
+
+
+@builder
+def stream_seed(key: int, index: int, number: int) -> int:
+    """Return a seed of a stream, 0..2**62-1."""
+    high = stream_u32(key, index, 2 * number)
+    low = stream_u32(key, index, 2 * number + 1)
     return (high >> 2) << 32 | low

@@ -20,7 +20,15 @@ from metta.grid.world import WORLD_STEP, State
 
 @rule
 def step_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
-    """Play one tick of world `e`."""
+    """Play one tick of world `e`: on a GPU these three run one after another for all worlds (cuda/kernels.py)."""
+    act(rules, state, buffers, e)
+    observe(rules, state, buffers, e)
+    settle(rules, state, buffers, e)
+
+
+@rule
+def act(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Play the part of a tick before the observations."""
     begin_tick(state, e)
     update_converters(rules, state, e)
     play_own_rules(rules, state, buffers, e, RULE_OWN_BEFORE)
@@ -30,7 +38,11 @@ def step_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
     lose_resources(rules, state, e)
     play_own_rules(rules, state, buffers, e, RULE_OWN_AFTER)
     count_visits(rules, state, e)
-    observe(rules, state, buffers, e)
+
+
+@rule
+def settle(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Play the part of a tick after the observations."""
     pay_stat_rewards(rules, state, e)
     share_rewards(rules, state, buffers, e)
     sum_episode_rewards(state, e)

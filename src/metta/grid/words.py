@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba.cpython.unsafe import numbers
 from numpy.typing import NDArray
 
 from metta.grid import handles
@@ -35,11 +34,11 @@ def _choose(plain: Any, compiled: Any) -> Any:
     return compiled if JIT_ENABLED else plain
 
 
-trailing_zeros: Callable[[int], int] = _choose(_trailing_zeros, numbers.trailing_zeros)
+trailing_zeros: Callable[[int], int] = _choose(_trailing_zeros, handles.trailing_zeros)
 """The number of the lowest bit that is set; the argument is not 0."""
 
 load_word: Callable[[Bytes, int, int, int], int] = _choose(_load_word, handles.load_word)
-"""Bytes `array[e, i, at : at + 8]` as one little-endian number."""
+"""Bytes `array[e, i, at : at + 8]` as one little-endian number; rows and `at` are multiples of 8."""
 
 store_word: Callable[[Bytes, int, int, int, int], None] = _choose(_store_word, handles.store_word)
 """Write the low 64 bits of a number to bytes `array[e, i, at : at + 8]`, little-endian."""

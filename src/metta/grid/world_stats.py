@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metta.grid.config import ConverterConfig, ObjectConfig
 from metta.grid.stats import object_stat_names
-from metta.grid.world import OBJECT_KIND, State
+from metta.grid.world import OBJECT_KIND
 
 
 class ConverterStats(NamedTuple):
@@ -51,8 +51,10 @@ def can_grow(stat: str, thing: ConverterConfig, resources: Sequence[str]) -> boo
     return resource in (thing.input_resources if what in ("added", "consumed") else thing.output_resources)
 
 
-def sum_converter_stats(stats: ConverterStats, state: State, world: int) -> dict[str, float]:
-    """Return the sums over a world's converters so far, by name."""
-    members = state.objects[world, :, OBJECT_KIND] == stats.kinds  # [G, O]
-    sums = members.astype(np.float64) @ state.object_stats[world]  # in floats, exact below 2**53, and in BLAS
+def sum_converter_stats(
+    stats: ConverterStats, objects: NDArray[np.int32], object_stats: NDArray[np.int32]
+) -> dict[str, float]:
+    """Return the sums over a world's converters so far, by name; the arrays are its rows of `State`'s."""
+    members = objects[:, OBJECT_KIND] == stats.kinds  # [G, O]
+    sums = members.astype(np.float64) @ object_stats  # in floats, exact below 2**53, and in BLAS
     return dict(zip(stats.names, sums[stats.rows, stats.columns].tolist(), strict=True))
