@@ -74,6 +74,8 @@ def steps_per_second(num_worlds: int, *, seconds: float) -> dict[str, float]:
 
 def kernel_microseconds(num_worlds: int, *, steps: int = 50) -> dict[str, float]:
     """Return what each kernel takes of a step, in microseconds, as PyTorch's profiler sees it."""
+    from metta.grid.cuda.kernels import ACT, BEGIN, OBSERVE, SETTLE
+
     env = make(num_worlds, "cuda")
     actions = draw_actions(env)
     for tick in range(100):
@@ -83,7 +85,7 @@ def kernel_microseconds(num_worlds: int, *, steps: int = 50) -> dict[str, float]
         for tick in range(steps):
             env.step(actions[tick % NUM_ACTION_SETS].roll(tick))
         torch.cuda.synchronize()
-    names = ("act", "observe", "settle", "begin")
+    names = tuple(kernel.name for kernel in (ACT, OBSERVE, SETTLE, BEGIN))
     return {event.key: event.device_time_total / steps for event in profile.key_averages() if event.key in names}
 
 

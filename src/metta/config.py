@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from os.path import expanduser
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from metta.errors import nearest
+
+Folder = Annotated[str, AfterValidator(expanduser)]
+"""The path of a folder; a `~` at its beginning is the user's home, whatever the shell made of it."""
 
 
 class Config(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba.core.extending import intrinsic
 
 from metta.grid.jit import rule
 from metta.grid.rng import random_below
@@ -64,3 +65,20 @@ def allocates(rules, state, buffers, e):
 
 def too_few(rules, state):
     state.rewards[0, 0] = 1.0
+
+
+@intrinsic
+def _of_the_host(typing_context, number):
+    """Return a number; a function that only a CPU has."""
+
+    def generate(context, builder, signature, args):
+        if "cuda" in type(context).__module__:
+            raise NotImplementedError("there is no such function on a GPU")
+        return args[0]
+
+    return number(number), generate
+
+
+def only_on_a_cpu(rules, state, buffers, e):
+    """A rule that calls it."""
+    _of_the_host(e)

@@ -11,6 +11,7 @@ from metta.errors import ConfigError, SuiteError
 from metta.eval import EvalStatsDB
 from metta.grid import WorldConfig
 from metta.grid.worlds import arena
+from metta.replay import read_replay
 from metta.sim import SimulationConfig
 from metta.tools import EvaluateTool
 
@@ -108,7 +109,13 @@ def test_addresses_may_begin_at_home_or_hold_odd_characters(
         with EvalStatsDB.from_uri(f"{folder.as_uri()}/stats.duckdb") as database:
             assert [Path(url).parent for url in database.get_replay_urls()] == [folder / "replays"] * 2
             assert all(Path(url).is_file() for url in database.get_replay_urls())
+            assert read_replay(Path(database.get_replay_urls()[0]).as_uri()).num_agents == world.num_agents
     assert not (tmp_path / "~").exists()
+
+
+def test_the_folder_of_runs_may_begin_at_home(world: WorldConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somebody")
+    assert tool(world, Path("~/runs"), "mock://noop").data_dir == "/somebody/runs"
 
 
 def test_the_table_says_how_many_episodes_and_seeds_a_score_rests_on(

@@ -39,7 +39,7 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     if unknown:
         raise ConfigError(f"unknown key {unknown[0]!r}: metta {name} has data_dir{nearest(unknown[0], ['data_dir'])}")
     verbs: dict[str, Callable[[Arguments, Path], int]] = {"list": _list, "status": _status, "open": _open}
-    return verbs[name](arguments, Path(arguments.text_of("data_dir") or "./train_dir"))
+    return verbs[name](arguments, Path(arguments.text_of("data_dir") or "./train_dir").expanduser())
 
 
 def _list(arguments: Arguments, data_dir: Path) -> int:

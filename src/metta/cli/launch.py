@@ -165,7 +165,7 @@ def _subject_settings(target: Target, arguments: Arguments, tool: Tool) -> list[
 
 def _subject_setting(word: str, arguments: Arguments, tool: Tool) -> Setting:
     """Return the setting that a bare word stands for. Raises ConfigError if nothing of that name is there."""
-    data_dir = Path(arguments.text_of("data_dir") or DATA_DIR)
+    data_dir = Path(arguments.text_of("data_dir") or DATA_DIR).expanduser()
     parts = word.split(",")  # commas join the runs of a group
     are_there = [Path(part).expanduser().exists() or (data_dir / part.partition(":")[0]).is_dir() for part in parts]
     if tool.subject and ("://" in word or any(are_there)):

@@ -1,6 +1,6 @@
 """`VecEnv(device="cuda")`: the same games, with every buffer on the GPU as a tensor of PyTorch's.
 
-`step` queues four kernels and returns; nothing is copied to the host and nobody waits. What is known of episodes that
+`step` queues a few kernels and returns; nothing is copied to the host and nobody waits. What is known of episodes that
 ended is fetched when it is asked for. The games are those of `VecEnv` on the CPU, bit for bit (tests/grid/cuda).
 """
 
@@ -32,7 +32,9 @@ from metta.grid import CompiledWorld, compile_world
 from metta.grid.compile import allocate_rules
 from metta.grid.cpu import allocate_buffers, reset_world
 from metta.grid.cuda.episodes import Episodes, allocate_episodes
-from metta.grid.cuda.launch import launch
+from metta.grid.cuda.kernels import BEGIN, DRAW, NOISE, OBSERVE, SETTLE, Kernel
+from metta.grid.cuda.launch import launch, prepare
+from metta.grid.cuda.own import act_kernels, check_own_rules
 from metta.grid.ruleset import SHARED_FIELDS
 from metta.grid.world import State, allocate_state
 from metta.grid.world_stats import sum_converter_stats
@@ -47,8 +49,7 @@ class CudaVecEnv:
     """The face of `VecEnv`, with tensors on a GPU where that has arrays; E worlds of A agents, N = E * A rows.
 
     Maps come from a pool on the device, so the source of tasks is a `SingleTask` with `map_pool`. Raises ConfigError
-    for another source, for a world with rules of the user's own, and where there is no such GPU or no compiler for its
-    kernels.
+    for another source, and where there is no such GPU or no compiler for its kernels.
     """
 
     # E worlds  A agents  N = E * A  K tokens  M rows that ended
@@ -89,9 +90,6 @@ class CudaVecEnv:
                 f"task_source: on a GPU worlds begin anew from a pool of maps, given {type(task_source).__name__} "
                 "without one; allowed: SingleTask(..., map_pool=<number of maps>)"
             )
-        if task_source.config.rules:
-            given = ", ".join(own.function for own in task_source.config.rules)
-            raise ConfigError(f"given {given}; allowed on a GPU: none, they are compiled for the CPU", path="rules")
         self.task_source = task_source
         self.num_worlds = num_worlds
         self.stagger = stagger
@@ -103,6 +101,7 @@ class CudaVecEnv:
         self.agent_stat_names = self.compiled.stat_names
         self.resource_names = self.compiled.resource_names
         self.space = token_space(self.compiled)
+        self._act = act_kernels(self.compiled)
         self._allocate()
 
     def _allocate(self) -> None:
@@ -123,6 +122,7 @@ class CudaVecEnv:
         self.action_success = self._buffers.action_success.view(self.num_agents)
         self.rewards = self.state.rewards.view(self.num_agents)
         self.active = self._buffers.active
+        check_own_rules(self.compiled, self._prepare)
         self._fill_pool()
         self._forget_finals()
 
@@ -141,7 +141,7 @@ class CudaVecEnv:
         """Begin a new episode in every world, numbered from 0; episodes under way are dropped without a report."""
         episodes = self._episode_tensors
         episodes.numbers.zero_()
-        self._launch("draw", self._episodes.argument, *self._draws(), items=self.num_worlds)
+        self._launch(DRAW, self._episodes.argument, *self._draws(), items=self.num_worlds)
         episodes.ended.fill_(True)
         self._begin()
         episodes.ended.fill_(False)
@@ -153,16 +153,17 @@ class CudaVecEnv:
         """Play one tick in every world; `actions` integers [N], on any device."""
         put(self._buffers.actions.view(-1), actions)
         tables = (self._rules.argument, self._state.argument, self._slot.argument)
-        self._launch("act", *tables, items=self.num_worlds)
-        self._launch("observe", *tables, self._episodes.argument, items=self.num_agents)
-        self._launch("settle", *tables, self._episodes.argument, *self._draws(), items=self.num_worlds)
+        for kernel in self._act:
+            self._launch(kernel, *tables, items=self.num_worlds)
+        self._launch(OBSERVE, *tables, self._episodes.argument, items=self.num_agents)
+        self._launch(SETTLE, *tables, self._episodes.argument, *self._draws(), items=self.num_worlds)
         self._begin()
         self._forget_finals()
 
     def _begin(self) -> None:
         pool, views = self._pool
         tables = (self._state, self._slot, pool, views, self._episodes)
-        self._launch("begin", *(table.argument for table in tables), items=self.num_worlds)
+        self._launch(BEGIN, *(table.argument for table in tables), items=self.num_worlds)
 
     def _draws(self) -> tuple[int, ...]:
         """Return what decides which episodes are drawn: the last arguments of kernels that draw."""
@@ -170,13 +171,17 @@ class CudaVecEnv:
         num_maps = tasks.map_pool or 0
         return tasks.seed, tasks.first_world, num_maps, self.compiled.config.max_steps, int(self.stagger)
 
-    def _launch(self, name: str, *arguments: Any, items: int) -> None:
+    def _prepare(self, kernel: Kernel) -> None:
         with current_place(self.device) as place:
-            launch(name, *arguments, items=items, **place._asdict())
+            prepare(kernel, **place._asdict())
+
+    def _launch(self, kernel: Kernel, *arguments: Any, items: int) -> None:
+        with current_place(self.device) as place:
+            launch(kernel, *arguments, items=items, **place._asdict())
 
     def action_noise(self, out: Tensor) -> Tensor:
         """Fill `out` float32 [N] with uniform numbers in [0, 1), keyed by (episode seed, tick, agent); return it."""
-        self._launch("noise", self._state.argument, self._episodes.argument, items=self.num_agents)
+        self._launch(NOISE, self._state.argument, self._episodes.argument, items=self.num_agents)
         return out.copy_(self._episode_tensors.noise.view(-1))
 
     def set_observation_buffer(self, observations: Tensor, token_counts: Tensor) -> None:

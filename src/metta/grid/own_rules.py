@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,24 @@ def write_own_rules(rules: Rules, config: WorldConfig, kinds: Sequence[str], tab
     `kinds`: the names of objects by kind. `tables` gives arrays of the types that worlds have. Equal rules with equal
     parameters are compiled once. Raises ConfigError with the path of a rule that cannot be found or compiled.
     """
-    names = {"resource": list(config.resources), "object": list(kinds)}
     fields = dict(FIRST_FIELDS)
-    for i, own in enumerate(config.rules):
+    for i, (own, arguments) in enumerate(zip(config.rules, all_arguments(config, kinds), strict=True)):
         with within(f"rules.{i}"):
-            key = (own.function, tuple(arguments_of(own, names)))
+            key = (own.function, arguments)
             if key not in _addresses:
                 _addresses[key] = _compile(*key, tables())
             rules.world[0, fields[own.moment]] = _addresses[key]
             fields[own.moment] += 1
+
+
+def all_arguments(config: WorldConfig, kinds: Sequence[str]) -> list[tuple[Number, ...]]:
+    """Return what each of a world's own rules is called with, after what comes from the tick."""
+    names = {"resource": list(config.resources), "object": list(kinds)}
+    found = []
+    for i, own in enumerate(config.rules):
+        with within(f"rules.{i}"):
+            found.append(tuple(arguments_of(own, names)))
+    return found
 
 
 def arguments_of(own: RuleConfig, names: Mapping[str, Sequence[str]]) -> list[Number]:
@@ -82,8 +92,7 @@ def _number(name: str, value: Any, names: Mapping[str, Sequence[str]]) -> Number
 
 def _compile(path: str, arguments: tuple[Number, ...], tables: Tables) -> int:
     """Return the address of a rule with its arguments; with the JIT off, the number under which it is called."""
-    function = find_function(path)
-    plain = getattr(function, "py_func", function)
+    plain = plain_function(path)
     if not JIT_ENABLED:
         number = len(plain_rules) + 1
         plain_rules[number] = lambda *tick: plain(*tick, *arguments)
@@ -96,13 +105,27 @@ def _compile(path: str, arguments: tuple[Number, ...], tables: Tables) -> int:
     kinds: Any = [prepare(table)._numba_type_ for table in tables]
     signature: Any = types.void(*kinds, types.int64)
     to_c: Any = numba.cfunc(signature, error_model="numpy")
-    try:
+    with compiling(path, plain):
         code = to_c(entry)
+    _machine_code.append(code)
+    return int(code.address)
+
+
+def plain_function(path: str) -> Callable[..., None]:
+    """Return the Python function of a rule, whether or not its module has it compiled."""
+    function = find_function(path)
+    plain: Callable[..., None] = getattr(function, "py_func", function)
+    return plain
+
+
+@contextmanager
+def compiling(path: str, plain: Callable[..., None]) -> Iterator[None]:
+    """Raise ConfigError, in one line, for what the compiler says of a rule inside."""
+    try:
+        yield
     except Exception as error:  # Numba has several kinds, not all of one family
         reason = _reason(error, plain.__code__.co_filename)
         raise ConfigError(f"given {path!r}; it cannot be compiled: {reason}", path="function") from error
-    _machine_code.append(code)
-    return int(code.address)
 
 
 def _reason(error: Exception, file: str) -> str:

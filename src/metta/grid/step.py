@@ -29,15 +29,27 @@ def step_world(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
 @rule
 def act(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
     """Play the part of a tick before the observations."""
+    start(rules, state, e)
+    play_own_rules(rules, state, buffers, e, RULE_OWN_BEFORE)
+    take_turns(rules, state, buffers, e)
+    play_own_rules(rules, state, buffers, e, RULE_OWN_AFTER)
+    count_visits(rules, state, e)
+
+
+@rule
+def start(rules: Rules, state: State, e: int) -> None:
+    """Play the part of a tick before the user's own rules of `before_turns`."""
     begin_tick(state, e)
     update_converters(rules, state, e)
-    play_own_rules(rules, state, buffers, e, RULE_OWN_BEFORE)
+
+
+@rule
+def take_turns(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+    """Play the part of a tick between the user's own rules of `before_turns` and of `after_turns`."""
     draw_order(state, buffers, e)
     attack_round(rules, state, buffers, e)
     other_round(rules, state, buffers, e)
     lose_resources(rules, state, e)
-    play_own_rules(rules, state, buffers, e, RULE_OWN_AFTER)
-    count_visits(rules, state, e)
 
 
 @rule

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from metta.errors import ReplayError
 
@@ -110,7 +111,8 @@ def read_replay(uri: str | Path) -> Replay:
         if "://" in source and not source.startswith("file://"):
             content = _read_remote(source)
         else:
-            content = Path(source.removeprefix("file://")).read_bytes()
+            is_address = source.startswith("file://")  # where %20 is a space
+            content = Path(unquote(source.removeprefix("file://")) if is_address else source).read_bytes()
     except OSError as error:
         raise ReplayError(f"the replay {source} cannot be read: {error}") from error
     return parse_replay(content, source)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from metta.agent import FastConfig, PolicyChoice
-from metta.config import Config
+from metta.config import Config, Folder
 from metta.grid import WorldConfig
 from metta.grid.worlds import easy_arena
 from metta.rl.hooks.early_stop import EarlyStopConfig
@@ -122,7 +122,7 @@ class TrainConfig(Config):
     """A whole training run."""
 
     run: str | None = Field(None, description="the run's name; none: local.<date>.<time>")
-    data_dir: str = Field("./train_dir", description="runs are kept below this folder")
+    data_dir: Folder = Field("./train_dir", description="runs are kept below this folder")
     system: SystemConfig = Field(default_factory=SystemConfig)
     world: WorldConfig = Field(default_factory=easy_arena)
     policy: PolicyChoice = Field(default_factory=FastConfig)

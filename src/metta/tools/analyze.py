@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from metta.config import Folder
 from metta.eval import AnalysisConfig, Report, analyze_run
 from metta.tools.compare import pair_as_json, versus_as_json
 from metta.tools.progress import Progress
@@ -28,7 +29,7 @@ class AnalyzeTool(AnalysisConfig, Tool):
     prints_json: ClassVar[bool] = True
 
     run: str | None = Field(None, description="the run, by name or path")
-    data_dir: str = Field("./train_dir", description="where runs are looked up")
+    data_dir: Folder = Field("./train_dir", description="where runs are looked up")
     episodes: int | None = Field(None, ge=1, description="episodes of each simulation; none: the suite's own, else 64")
     watch: int = Field(0, ge=0, description="record so many games each way that differ most from each other policy's")
     system: SystemConfig = Field(default_factory=SystemConfig)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from metta.config import Folder
 from metta.errors import ConfigError
 from metta.eval import Interval
 from metta.eval.cross_play.play import CrossPlay
@@ -43,7 +44,7 @@ class CrossPlayTool(Tool):
     episodes: int | None = Field(None, ge=1, description="seeds of each pair; none: the suite's own numbers")
     output: str | None = Field(None, description="folder of the page; none: cross_play/ of data_dir")
     stats_uri: str | None = Field(None, description="the statistics file; none: stats.duckdb beside the page")
-    data_dir: str = Field("./train_dir", description="where runs are looked up")
+    data_dir: Folder = Field("./train_dir", description="where runs are looked up")
     system: SystemConfig = Field(default_factory=SystemConfig)
 
     def run_tool(self, *, as_json: bool = False) -> int:

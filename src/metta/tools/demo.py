@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from metta.config import Folder
 from metta.errors import RunError
 from metta.rl import TrainerHook
 from metta.tools.analyze import AnalyzeTool
@@ -51,7 +52,7 @@ class DemoTool(Tool):
     """Trains for two minutes, evaluates beside random and scripted agents, and writes a report and a replay."""
 
     run: str = Field("demo", description="the run's name; the same again goes on where it stopped")
-    data_dir: str = Field("./train_dir", description="runs are kept below this folder")
+    data_dir: Folder = Field("./train_dir", description="runs are kept below this folder")
     episodes: int = Field(64, ge=1, description="evaluation episodes of each policy")
     training: TrainTool
 

@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from metta.agent import Actor, load_policy_from_uri
+from metta.config import Folder
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import ConfigError, within
 from metta.grid import WorldConfig, compile_world
@@ -54,7 +55,7 @@ class PlayTool(Tool):
     seed: int = Field(0, ge=0, description="which list of evaluation seeds; its first is played")
     steps: int = Field(100, ge=1, description="ticks that are played where nobody sits at a terminal")
     frames_per_second: float = Field(12.0, gt=0, le=50, description="ticks a second while the policy plays yours too")
-    data_dir: str = Field("./train_dir", description="where runs are looked up")
+    data_dir: Folder = Field("./train_dir", description="where runs are looked up")
     system: SystemConfig = Field(default_factory=SystemConfig)
 
     def run_tool(self, *, as_json: bool = False) -> int:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from metta.agent import load_policy_from_uri
+from metta.config import Folder
 from metta.errors import ReplayError, RunError, within
 from metta.grid import WorldConfig, compile_world
 from metta.grid.worlds import arena
@@ -52,7 +53,7 @@ class ReplayTool(Tool):
     every: int | None = Field(None, ge=1, description=f"steps between a GIF's frames; none: about {GIF_FRAMES} frames")
     frames_per_second: float = Field(12.0, gt=0, le=50)
     follow: int | None = Field(None, ge=0, description="the agent whose line is shown in full")
-    data_dir: str = Field("./train_dir", description="where runs are looked up")
+    data_dir: Folder = Field("./train_dir", description="where runs are looked up")
     system: SystemConfig = Field(default_factory=SystemConfig)
 
     def run_tool(self, *, as_json: bool = False) -> int:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 
+from metta.config import Folder
 from metta.errors import ConfigError, MettaError
 from metta.eval import EvalResults, Interval, PolicyEvaluator, SimulationScore, Suite, named_suite
 from metta.eval.analysis import format_table
@@ -50,7 +51,7 @@ class EvaluateTool(Tool):
     replays: bool = Field(True, description="save a replay of each simulation's first episode")
     replay_dir: str | None = Field(None, description="folder or address for replays; none: replays/ of the run")
     stats_uri: str | None = Field(None, description="the statistics file; none: stats/stats.duckdb of the run")
-    data_dir: str = Field("./train_dir", description="where runs are looked up")
+    data_dir: Folder = Field("./train_dir", description="where runs are looked up")
     system: SystemConfig = Field(default_factory=SystemConfig)
 
     def run_tool(self, *, as_json: bool = False) -> int:

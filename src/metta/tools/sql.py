@@ -14,6 +14,7 @@ from typing import ClassVar
 import pandas as pd
 from pydantic import Field
 
+from metta.config import Folder
 from metta.errors import RunError, StatsError, nearest
 from metta.eval import EvalStatsDB
 from metta.eval.analysis import format_table
@@ -37,7 +38,7 @@ class SqlTool(Tool):
     query: str | None = Field(None, description="the question; none: the tables are shown")
     run: list[str] = Field(default_factory=list, description="a run; give it again for more; none: all that there are")
     stats_uri: list[str] = Field(default_factory=list, description="statistics files, or folders of them, instead")
-    data_dir: str = Field("./train_dir", description="where runs are looked up")
+    data_dir: Folder = Field("./train_dir", description="where runs are looked up")
     rows: int = Field(40, ge=0, description="rows of the table that are shown; 0: all. JSON and CSV hold all")
     csv: bool = Field(False, description="print comma-separated values instead of a table")
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from metta.envs import EpisodeEnd, SingleTask, VecEnv
 from metta.grid import WorldConfig
+from metta.grid.config import RuleConfig
 from metta.grid.maps.config import ScatterMapConfig
 from metta.grid.worlds import arena
 
@@ -55,6 +56,20 @@ def random_batch(seed: int, *, max_steps: int | None = None, num_worlds: int = 2
     objects = {"first": 4, "second": 3, "wall": 3, "block": 3, "box": 2}
     config.map = ScatterMapConfig(width=draw.randint(5, 9), height=draw.randint(4, 8), agents=agents, objects=objects)
     return Batch(config, seed, map_pool=draw.randint(1, 4), num_worlds=num_worlds, stagger=draw.random() < 0.5)
+
+
+def batch_with_own_rules(seed: int) -> Batch:
+    """Return worlds with rules of the user's own at both moments, with parameters of every kind."""
+    batch = random_batch(seed, max_steps=3)
+    resource = batch.config.resources[0]
+    own: list[dict[str, Any]] = [
+        {"function": "tests.grid.own.warm", "parameters": {"fire": "first", "warmth": resource, "gain": 2}},
+        {"function": "tests.grid.own.slip", "moment": "before_turns", "parameters": {"percent": 30}},
+        {"function": "tests.grid.own.pay", "parameters": {"amount": 0.3}},
+        {"function": "tests.grid.own.double"},
+    ]
+    batch.config.rules = [RuleConfig.model_validate(rule) for rule in own]
+    return batch
 
 
 def arena_batch(*, num_worlds: int, max_steps: int) -> Batch:
@@ -143,8 +158,9 @@ def foreign_memory(env: Any) -> tuple[Any, Any]:
 
 
 def simulated_batches(number: int) -> list[Batch]:
-    """Return tiny batches, every other one with episodes of three ticks."""
-    return [random_batch(seed, max_steps=3 if seed % 2 else None) for seed in range(number)]
+    """Return tiny batches, every other one with episodes of three ticks, and some with rules of the user's own."""
+    plain_batches = [random_batch(seed, max_steps=3 if seed % 2 else None) for seed in range(number)]
+    return [*plain_batches, *(batch_with_own_rules(seed) for seed in range(number // 8))]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from metta.grid.cuda import ptx
-from metta.grid.cuda.kernels import KERNELS
+from metta.grid.cuda.kernels import Kernel
 
 THREADS = 4  # of a block
 REGISTERS = ("tid", "ntid", "ctaid")
@@ -51,10 +51,14 @@ define double @__nv_fabs(double %a) {
 """
 
 
-def launch(name: str, *arguments: int, items: int, **_: Any) -> None:
+def prepare(kernel: Kernel, **_: Any) -> None:
+    """Compile a kernel, in the place of `metta.grid.cuda.launch.prepare`."""
+    compiled(kernel)
+
+
+def launch(kernel: Kernel, *arguments: int, items: int, **_: Any) -> None:
     """Run a kernel, thread after thread, in the place of `metta.grid.cuda.launch.launch`."""
-    function, registers, _engine = compiled(name)
-    kernel = KERNELS[name]
+    function, registers, _engine = compiled(kernel)
     per_block = 1 if kernel.items == 1 else THREADS
     registers["ntid"].value = THREADS
     for block in range(-(-items // per_block)):
@@ -65,9 +69,9 @@ def launch(name: str, *arguments: int, items: int, **_: Any) -> None:
 
 
 @cache
-def compiled(name: str) -> tuple[Callable[..., None], dict[str, Any], Any]:
+def compiled(kernel: Kernel) -> tuple[Callable[..., None], dict[str, Any], Any]:
     """Return a kernel for this processor, the registers that it reads, and what must live as long as it is used."""
-    texts, entry = device_code(name)
+    texts, entry = device_code(kernel)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(opt=1)
@@ -82,14 +86,14 @@ def compiled(name: str) -> tuple[Callable[..., None], dict[str, Any], Any]:
     builder.getModulePassManager().run(whole, builder)
     engine = llvm.create_mcjit_compiler(whole, machine)
     engine.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * KERNELS[name].num_arguments)
+    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * kernel.num_arguments)
     values = {name: ctypes.c_int32.from_address(engine.get_global_value_address(f"value.{name}")) for name in REGISTERS}
     return signature(engine.get_function_address(entry)), values, engine
 
 
-def device_code(name: str) -> tuple[list[str], str]:
+def device_code(kernel: Kernel) -> tuple[list[str], str]:
     """Return the LLVM modules of a kernel as Numba's GPU target makes them, and its entry."""
-    library, entry = ptx.lower(KERNELS[name], (9, 0))
+    library, entry = ptx.lower(kernel, (9, 0))
     return library.llvm_strs, entry
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from metta.errors import ConfigError
+from metta.grid.config import RuleConfig
 from metta.grid.jit import JIT_ENABLED
 
 torch = pytest.importorskip("torch")
@@ -30,6 +31,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(cuda_vec_env, "find_device", lambda name: torch.device("cpu"))
     monkeypatch.setattr(cuda_vec_env, "launch", emulator.launch)
+    monkeypatch.setattr(cuda_vec_env, "prepare", emulator.prepare)
 
 
 def load_emulator() -> Any:
@@ -63,6 +65,22 @@ def test_the_device_code_of_random_worlds_equals_the_cpu_bit_for_bit(emulated: N
     for seed in range(60):
         batch = device_games.random_batch(seed, max_steps=17 if seed % 2 else None, num_worlds=3)
         assert_equal_games(device_games, batch, ticks=60)
+
+
+def test_the_device_code_of_rules_of_ones_own_equals_the_cpu(emulated: None, device_games: Any) -> None:
+    for seed in range(8):
+        assert_equal_games(device_games, device_games.batch_with_own_rules(seed), ticks=40)
+
+
+def test_a_rule_that_the_gpu_cannot_have_is_refused_with_its_path(emulated: None, device_games: Any) -> None:
+    batch = device_games.random_batch(0)
+    batch.config.rules = [
+        RuleConfig(function="tests.grid.own.pay"),
+        RuleConfig(function="tests.grid.own.only_on_a_cpu"),
+    ]
+    batch.begin("cpu")
+    with pytest.raises(ConfigError, match=r"^rules\.1\.function: given 'tests.grid.own.only_on_a_cpu'; it cannot be"):
+        batch.begin("cuda")
 
 
 def test_memory_of_the_callers_and_a_move_to_the_cpu_and_back_change_nothing(emulated: None, device_games: Any) -> None:

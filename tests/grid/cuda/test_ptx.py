@@ -15,7 +15,8 @@ from metta.grid.compile import allocate_rules
 from metta.grid.cpu import allocate_buffers
 from metta.grid.cuda import ptx as ptx_module
 from metta.grid.cuda.episodes import allocate_episodes
-from metta.grid.cuda.kernels import KERNELS
+from metta.grid.cuda.kernels import ACT, KERNELS, Kernel
+from metta.grid.cuda.own import own_kernel
 from metta.grid.cuda.ptx import check_packages, compile_ptx
 from metta.grid.jit import JIT_ENABLED, prepare
 from metta.grid.world import allocate_state
@@ -42,15 +43,18 @@ def tables() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in KERNELS]
+    "kernel",
+    [kernel if kernel.name in FAST else pytest.param(kernel, marks=pytest.mark.slow) for kernel in KERNELS]
+    + [pytest.param(own_kernel("tests.grid.own.pay", (0.5,)))],
+    ids=lambda kernel: kernel.name,
 )
-def test_a_kernel_compiles_for_sm_90_and_needs_nothing_else(name: str, tables: list[Any], tmp_path: Path) -> None:
-    ptx = compile_ptx(name, KERNELS[name], SM_90)
-    assert ".target sm_90" in ptx and f".visible .entry {name}(" in ptx
+def test_a_kernel_compiles_for_sm_90_and_needs_nothing_else(kernel: Kernel, tables: list[Any], tmp_path: Path) -> None:
+    ptx = compile_ptx(kernel, SM_90)
+    assert ".target sm_90" in ptx and f".visible .entry {kernel.name}(" in ptx
     assert ".extern" not in ptx, "a function that nobody links: memory management, or an exception"
     assert ".local" not in ptx, "arrays on the stack"
     assert not re.search(r"\bfma\.|\b(mul|add|sub)\.f(32|64)", ptx), "roundings that differ from the CPU's"
-    print(assemble(name, ptx, tmp_path))
+    print(assemble(kernel.name, ptx, tmp_path))
 
 
 def test_a_kernel_is_compiled_once_and_then_read_from_the_cache(
@@ -58,10 +62,21 @@ def test_a_kernel_is_compiled_once_and_then_read_from_the_cache(
 ) -> None:
     compiled: list[str] = []
     monkeypatch.setattr(ptx_module, "cache_directory", lambda: tmp_path)
-    monkeypatch.setattr(ptx_module, "compile_ptx", lambda name, *_: compiled.append(name) or f"// {name}")
+    monkeypatch.setattr(
+        ptx_module, "compile_ptx", lambda kernel, _: compiled.append(kernel.name) or f"// {kernel.name}"
+    )
     for capability in (SM_90, (8, 0), SM_90, (8, 0), (12, 0)):  # a newer GPU takes what is made for sm_90
-        assert ptx_module.ptx_of("act", capability) == "// act"
+        assert ptx_module.ptx_of(ACT, capability) == "// act"
     assert compiled == ["act", "act"] and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_rule_of_ones_own_is_not_cached_since_nobody_would_notice_its_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ptx_module, "cache_directory", lambda: tmp_path)
+    monkeypatch.setattr(ptx_module, "compile_ptx", lambda kernel, _: f"// {kernel.name}")
+    assert ptx_module.ptx_of(own_kernel("tests.grid.own.pay", (0.5,)), SM_90) == "// own_pay"
+    assert not list(tmp_path.iterdir())
 
 
 def assemble(name: str, ptx: str, directory: Path) -> str:

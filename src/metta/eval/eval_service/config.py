@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from metta.config import Config
+from metta.config import Config, Folder
 from metta.cores import available_cores
 
 DEFAULT_PORT = 8377
@@ -23,7 +23,7 @@ class EvalServiceConfig(Config):
     token_file: str | None = Field(
         None, description=f"a file with the token; none: {TOKEN_VARIABLE}, else one is made that only you can read"
     )
-    data_dir: str = Field("./train_dir", description="where runs are looked up")
+    data_dir: Folder = Field("./train_dir", description="where runs are looked up")
     roots: list[str] = Field(
         default_factory=list, description="folders and address prefixes below which policies may be; none: data_dir"
     )

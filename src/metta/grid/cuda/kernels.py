@@ -1,4 +1,4 @@
-"""The kernels: a tick of all worlds is four launches, in the order of this page.
+"""The kernels: a tick of all worlds is four launches, `act`, `observe`, `settle` and `begin`.
 
 The rules of a world run in one thread, since each may depend on the one before; every agent's observation has a thread
 of its own; a world that begins anew is copied by a block of threads. Kernels get addresses of tables (handles.py);
@@ -15,8 +15,9 @@ from metta.grid.cuda.episodes import begin_episode, draw_episode, end_tick, keep
 from metta.grid.jit import settings
 from metta.grid.observe import completion_value, count_tokens, has_usual_globals, observe_agent
 from metta.grid.rng import PURPOSE_POLICY, stream_key, stream_u32, unit_float
+from metta.grid.rules.visits import count_visits
 from metta.grid.ruleset import RULE_NUM_TOKENS
-from metta.grid.step import act, settle
+from metta.grid.step import act, settle, start, take_turns
 from metta.grid.world import WORLD_SEED, WORLD_STEP
 
 cuda: Any = import_module("numba.cuda")  # of numba-cuda where that is installed; its names are made when it is loaded
@@ -41,6 +42,7 @@ COPY_THREADS = 3 if SIMULATED else 256
 class Kernel(NamedTuple):
     """A function for the GPU, what it takes, how many threads make a block, and how many worlds or agents it serves."""
 
+    name: str
     function: Any
     num_arguments: int  # all int64
     threads: int
@@ -53,6 +55,30 @@ def act_kernel(rules_table: int, state_table: int, buffers_table: int) -> None:
     e = cuda.grid(1)
     if e < state.worlds.shape[0]:
         act(rules, state, buffers, e)
+
+
+def start_kernel(rules_table: int, state_table: int, buffers_table: int) -> None:
+    """With rules of the user's own (own.py): the part of `act` before the first of them; one thread a world."""
+    rules, state = rules_at(rules_table), state_at(state_table)
+    e = cuda.grid(1)
+    if e < state.worlds.shape[0]:
+        start(rules, state, e)
+
+
+def turns_kernel(rules_table: int, state_table: int, buffers_table: int) -> None:
+    """With rules of the user's own: the part of `act` between those before and those after the turns."""
+    rules, state, buffers = rules_at(rules_table), state_at(state_table), buffers_at(buffers_table)
+    e = cuda.grid(1)
+    if e < state.worlds.shape[0]:
+        take_turns(rules, state, buffers, e)
+
+
+def visits_kernel(rules_table: int, state_table: int, buffers_table: int) -> None:
+    """With rules of the user's own: the part of `act` after the last of them."""
+    rules, state = rules_at(rules_table), state_at(state_table)
+    e = cuda.grid(1)
+    if e < state.worlds.shape[0]:
+        count_visits(rules, state, e)
 
 
 def observe_kernel(rules_table: int, state_table: int, buffers_table: int, episodes_table: int) -> None:
@@ -130,11 +156,14 @@ def noise_kernel(state_table: int, episodes_table: int) -> None:
         episodes.noise[e, i % num_agents] = unit_float(stream_u32(key, i % num_agents, 0))
 
 
-KERNELS = {
-    "act": Kernel(act_kernel, 3, WORLD_THREADS, WORLD_THREADS),
-    "observe": Kernel(observe_kernel, 4, AGENT_THREADS, AGENT_THREADS),
-    "settle": Kernel(settle_kernel, 9, WORLD_THREADS, WORLD_THREADS),
-    "begin": Kernel(begin_kernel, 5, COPY_THREADS, 1),
-    "draw": Kernel(draw_kernel, 6, WORLD_THREADS, WORLD_THREADS),
-    "noise": Kernel(noise_kernel, 2, AGENT_THREADS, AGENT_THREADS),
-}
+ACT = Kernel("act", act_kernel, 3, WORLD_THREADS, WORLD_THREADS)
+START = Kernel("start", start_kernel, 3, WORLD_THREADS, WORLD_THREADS)
+TURNS = Kernel("turns", turns_kernel, 3, WORLD_THREADS, WORLD_THREADS)
+VISITS = Kernel("visits", visits_kernel, 3, WORLD_THREADS, WORLD_THREADS)
+OBSERVE = Kernel("observe", observe_kernel, 4, AGENT_THREADS, AGENT_THREADS)
+SETTLE = Kernel("settle", settle_kernel, 9, WORLD_THREADS, WORLD_THREADS)
+BEGIN = Kernel("begin", begin_kernel, 5, COPY_THREADS, 1)
+DRAW = Kernel("draw", draw_kernel, 6, WORLD_THREADS, WORLD_THREADS)
+NOISE = Kernel("noise", noise_kernel, 2, AGENT_THREADS, AGENT_THREADS)
+
+KERNELS = (ACT, START, TURNS, VISITS, OBSERVE, SETTLE, BEGIN, DRAW, NOISE)

@@ -32,25 +32,28 @@ PTX_VERSION = ".version 8.0"
 NEWEST: Capability = (9, 0)  # that this version knows; the driver makes code for later GPUs of it
 
 
-def ptx_of(name: str, capability: Capability) -> str:
+def ptx_of(kernel: Kernel, capability: Capability) -> str:
     """Return the PTX of a kernel, from the compile cache if it is there. Raises ConfigError without `metta[cuda]`.
 
-    The tables that it gets must have been declared (handles.py).
+    The tables that it gets must have been declared (handles.py). Rules of the user's own are compiled in each process:
+    the cache knows of edits in `grid/` alone.
     """
     capability = min(capability, NEWEST)
+    if kernel not in KERNELS:
+        return compile_ptx(kernel, capability)
     major, minor = capability
-    file = cache_directory() / f"{name}-sm_{major}{minor}-numba-{numba.__version__}.ptx"
+    file = cache_directory() / f"{kernel.name}-sm_{major}{minor}-numba-{numba.__version__}.ptx"
     if file.exists():
         return file.read_text()
-    text = compile_ptx(name, KERNELS[name], capability)
+    text = compile_ptx(kernel, capability)
     _write_whole(file, text)
     return text
 
 
-def compile_ptx(name: str, kernel: Kernel, capability: Capability) -> str:
-    """Return the PTX of a kernel, whose entry is called `name`."""
+def compile_ptx(kernel: Kernel, capability: Capability) -> str:
+    """Return the PTX of a kernel, whose entry has the kernel's name."""
     library, entry = lower(kernel, capability)
-    text = _nvvm_to_ptx(library.llvm_strs, capability).replace(entry, name)
+    text = _nvvm_to_ptx(library.llvm_strs, capability).replace(entry, kernel.name)
     return re.sub(r"^\.version .*$", PTX_VERSION, text, count=1, flags=re.MULTILINE)
 
 
