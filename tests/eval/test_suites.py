@@ -10,7 +10,7 @@ import pytest
 
 from metta.agent import make_policy
 from metta.agent.artifact import save_policy
-from metta.envs.vec_env import token_space
+from metta.envs.spaces import token_space
 from metta.errors import CheckpointError, SuiteError
 from metta.eval import SUITES, EvalRewardSummary, Suite, named_suite, world_suite
 from metta.eval.suites import shared_suite

@@ -22,10 +22,10 @@ import numpy as np
 from metta.grid import CompiledWorld, WorldConfig, compile_world, rules
 from metta.grid.compile import allocate_rules
 from metta.grid.config import RuleConfig
-from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
+from metta.grid.cpu import reset_world, step_worlds
 from metta.grid.reset import AN_AGENT, begin_world
 from metta.grid.rules.own import _call_compiled
-from metta.grid.ruleset import MAX_OWN_RULES, VERB_GET_ITEMS, VERB_MOVE, VERBS, Buffers, Rules
+from metta.grid.ruleset import MAX_OWN_RULES, VERB_GET_ITEMS, VERB_MOVE, VERBS, Buffers, Rules, allocate_buffers
 from metta.grid.world import AGENT_FROZEN, AGENT_ORIENTATION, AGENT_POSITION, MARGIN, State, allocate_state
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports test files, not their neighbours
