@@ -42,6 +42,27 @@ def test_the_recipe_returns_a_tool_whose_configuration_survives_json(recipe: str
     assert type(tool).run_tool is not Tool.run_tool
 
 
+def test_a_room_lists_and_gives_its_names_and_its_modules_and_loads_nothing_before() -> None:
+    """In a fresh process: whatever was imported once is an attribute of its package anyhow."""
+    code = """
+import sys, metta.eval, metta.sim, metta.tools
+listed = {room: dir(room) for room in (metta.eval, metta.sim, metta.tools)}
+assert all({*room.__all__, "__all__", "__doc__"} <= {*names} for room, names in listed.items()), listed
+assert "statistics" in listed[metta.eval] and "cross_play" in listed[metta.eval] and "torch" not in sys.modules
+assert metta.sim.simulation_stats_db.SimulationStatsDB is metta.sim.SimulationStatsDB
+assert metta.eval.cross_play.__name__ == "metta.eval.cross_play"
+for wrong in ("simulatoin", "__wrapped__"):
+    try:
+        getattr(metta.sim, wrong)
+    except AttributeError as error:
+        assert str(error) == f"module 'metta.sim' has no attribute '{wrong}'"
+    else:
+        raise AssertionError(wrong)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", metta.tools.__all__)
 def test_the_tool_is_documented_and_where_the_room_says(name: str) -> None:
     tool = getattr(metta.tools, name)

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from metta.cli.main import main
+from metta.sim import SimulationRows, SimulationStatsDB
+from tests.sim.rows import simulation
 
 DOCS = Path(__file__).parents[1] / "docs"
 RUNS, COPIES = ("first", "second"), ("base", "new")
+LATEST = ("first", 2)  # the policy whose worst games are looked for
 SHORT = ["world.max_steps=20", "trainer.total_timesteps=100", "evaluation.interval=0", "hooks.display=off", "wandb=off"]
 
 
@@ -75,6 +78,18 @@ def test_the_commands_of_how_good_is_my_policy_run(folder: Path) -> None:
     assert {row["policy"] for row in json.loads(call(folder, as_json, "episodes=3"))["scores"]} >= {"first:1", "random"}
     assert call(folder, sql).splitlines()[0].split() == ["seed", "hearts", "replay"]
     assert "step" in call(folder, replay)
+
+
+def test_the_worst_games_are_those_of_the_latest_policy_and_agents_without_a_heart_count(tmp_path: Path) -> None:
+    """Four agents a game: the policy's own two, the second without a heart, and two of an opponent that has many."""
+
+    def played(policy: tuple[str, int], *hearts: int) -> SimulationRows:
+        return simulation([[[0, n, 0], [0, 90, 0], [0, 0, 0], [0, 90, 0]] for n in hearts], policy=policy, npc=LATEST)
+
+    rows = [played(LATEST, 8, 0, 2), played(("first", 1), 0, 0, 0), played(("scripted", 0), 0, 0, 0)]
+    SimulationStatsDB.write(tmp_path / "train_dir/first/stats/stats.duckdb", rows)
+    found = json.loads(call(tmp_path, commands("evaluation.md")[3], "--json"))
+    assert [(row["seed"], row["hearts"]) for row in found] == [(101, 0.0), (102, 1.0), (100, 4.0)]
 
 
 def test_the_python_of_how_good_is_my_policy_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,13 @@ class ReplayError(MettaError):
 
 
 class StatsError(MettaError):
-    """A statistics database that cannot be read, is newer than this program, or a query that is refused."""
+    """A statistics database that cannot be read or is newer than this program, or something that it does not hold."""
+
+
+class QuestionError(StatsError):
+    """A question to a statistics database that is refused, or is no SQL that it understands."""
+
+    exit_code = 2
 
 
 class SuiteError(ConfigError):

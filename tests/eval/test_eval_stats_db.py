@@ -101,6 +101,21 @@ def test_a_policy_that_is_its_own_opponent_is_judged_by_its_own_part_alone(opene
     assert database.episode_metrics(["hearts"], "run", 1)["hearts"].tolist() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("player = 1 OR player = 2", 7.0),
+        ("s.PLAYER > 0 AND sim_name LIKE 'arena%' -- not the policy's own part", 7.0),
+        ("player IN (0, 1)", 4.5),
+        ("sim_name <> 'player'", 2.0),
+        ("EXISTS (SELECT 1 FROM agent_policies a WHERE a.episode_id = s.episode_id) -- player", 2.0),
+    ],
+)
+def test_a_filter_in_sql_that_names_the_player_says_which_count(opened, text: str, expected: float) -> None:
+    database = opened(simulation([[[1, 2, 0], [1, 7, 0]]], policy=("run", 1), npc=("run", 1)))
+    assert database.get_average_metric_by_filter("hearts", "run", 1, text) == expected
+
+
 def test_several_values_of_a_filter_may_be_anything_that_lists_them(opened) -> None:
     database = opened(hearts(1, 2, 4, seeds=[1, 2, 3], attributes={"tag": "7"}))
     for seeds in ([1, 2], (1, 2), {1, 2}, range(1, 3), np.array([1, 2]), np.array([[1], [2]]), pd.Series([1, 2])):

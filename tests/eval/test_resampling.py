@@ -235,7 +235,8 @@ def cover(seeds: list[list[int]], together: float, *, draws: int, shared: bool) 
         np.sqrt(together) * luck[labels] + np.sqrt(1 - together) * generator.normal(size=(len(labels), draws))
         for labels in seeds
     ]
-    (weights,) = episode_weights(lengths, seeds if shared else None)
+    chunks = list(episode_weights(lengths, seeds if shared else None))
+    weights = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
     drawn = np.mean([weight @ x / len(x) for weight, x in zip(weights, games, strict=True)], axis=0)
     low, high = resampling.percentile_bounds(drawn)
     return float(np.mean((low <= 0) & (high >= 0)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,26 @@ def test_simulations_on_the_same_seeds_are_drawn_together() -> None:
     scores = played(5, 30, seed=5)
     once, twice = group_mean([scores]), group_mean([scores, scores], seeds=[range(30)] * 2)
     assert twice == pytest.approx(once)
+
+
+@pytest.mark.parametrize("shape", [(10, 400), (60, 20)])
+def test_groups_of_many_games_need_little_memory(shape: tuple[int, int]) -> None:
+    """All resamples of all games of all runs would be 128 MB, those of each run against each other 58 MB."""
+    x, y = played(*shape, seed=11), played(*shape, seed=12)
+    tracemalloc.start()
+    summarize_group([x, y], seeds=[range(shape[1])] * 2)
+    compare_groups([x], [y])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 40e6
+
+
+def test_the_interval_is_the_same_however_many_resamples_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    strata, seeds = [played(4, 12, seed=2), played(4, 9, seed=3)], [range(12), range(3, 12)]
+    whole = summarize_group(strata, seeds=seeds)
+    monkeypatch.setattr(resampling, "_CHUNK", 1000)
+    for ours, theirs in zip(summarize_group(strata, seeds=seeds)[:2], whole[:2], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-12)
 
 
 @pytest.mark.slow

@@ -301,6 +301,27 @@ def test_a_file_of_the_first_version_becomes_what_would_be_written_now(tmp_path:
     assert (tmp_path / "old.duckdb").read_bytes() == before
 
 
+def test_settling_brings_an_old_file_up_to_date_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = filled(*many_kinds())
+    as_version_1(now, tmp_path / "old.duckdb")
+    SimulationStatsDB.settle(tmp_path / "old.duckdb")
+    before = (tmp_path / "old.duckdb").read_bytes()
+    monkeypatch.setattr("metta.sim.simulation_stats_db.migrate", None)  # reading has nothing to do any more
+    with SimulationStatsDB.from_uri(tmp_path / "old.duckdb") as found:
+        for table in TABLES:
+            pd.testing.assert_frame_equal(found.table(table), now.table(table))
+    SimulationStatsDB.settle(tmp_path / "old.duckdb")
+    assert (tmp_path / "old.duckdb").read_bytes() == before
+
+
+def test_settling_leaves_alone_what_is_no_old_file(tmp_path: Path) -> None:
+    (tmp_path / "text.duckdb").write_text("no database")
+    for name in ("text.duckdb", "nothing.duckdb"):
+        SimulationStatsDB.settle(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.duckdb"]
+    assert (tmp_path / "text.duckdb").read_text() == "no database"
+
+
 def test_an_old_file_and_what_its_old_inbox_holds_become_one_new_file(tmp_path: Path) -> None:
     first, *others = many_kinds()
     as_version_1(filled(first, others[0]), tmp_path / "a.duckdb")

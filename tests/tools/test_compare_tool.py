@@ -12,6 +12,7 @@ from metta.agent import make_policy, save_policy
 from metta.cli.main import main
 from metta.envs import FixedTasks, Task, VecEnv
 from metta.errors import CheckpointError, ConfigError
+from metta.eval import EvalStatsDB
 from metta.grid import WorldConfig
 from metta.sim import SimulationConfig
 from metta.tools import CompareTool
@@ -109,20 +110,42 @@ def test_the_games_that_differ_most_are_recorded_if_they_shall_be_watched(
     assert found(compare) == after
 
 
+def test_of_a_run_in_training_the_policy_that_was_compared_is_recorded(
+    world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "first" / "checkpoints" / "agent_epoch_1.pt"
+    save(file, world, seed=0)
+    record = CompareTool._recorded
+
+    def train_on_and_record(*arguments: Any) -> Any:
+        save(file.with_name("agent_epoch_2.pt"), world, seed=1)
+        return record(*arguments)
+
+    monkeypatch.setattr(CompareTool, "_recorded", train_on_and_record)
+    compare = tool(world, tmp_path, "mock://noop", "first", simulations=1)
+    compare.simulations[0].score_metric, compare.watch = "action.move.success", 1
+    assert compare.run_tool(as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [pair["policy"] for pair in found["largest_differences"]] == ["first:1"]
+    assert all(Path(pair["replay"]).is_file() for pair in found["largest_differences"])
+    with EvalStatsDB.from_uri(tmp_path / "first/stats/stats.duckdb") as database:
+        assert database.get_all_policy_uris() == ["first:v1"]
+
+
+def save(file: Path, world: WorldConfig, *, seed: int) -> None:
+    """Write a network of a run as a checkpoint."""
+    env = VecEnv(FixedTasks([Task(world, 1)]), num_worlds=1)
+    network = make_policy("fast", env.space, seed=seed, action_names=env.action_names)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_policy(file, network, run=file.parent.parent.name, epoch=int(file.stem[-1]), agent_step=1)
+
+
 def test_policies_of_one_name_and_epoch_are_called_by_their_addresses(
     world: WorldConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    env = VecEnv(FixedTasks([Task(world, 1)]), num_worlds=1)
     files = [tmp_path / folder / "run" / "checkpoints" / "agent_epoch_1.pt" for folder in ("a", "b")]
     for seed, file in enumerate(files):
-        file.parent.mkdir(parents=True)
-        save_policy(
-            file,
-            make_policy("fast", env.space, seed=seed, action_names=env.action_names),
-            run="run",
-            epoch=1,
-            agent_step=1,
-        )
+        save(file, world, seed=seed)
     compare = tool(world, tmp_path, *map(str, files), simulations=1)
     compare.simulations[0].score_metric, compare.watch = "action.move.success", 1
     assert compare.run_tool(as_json=True) == 0

@@ -137,7 +137,7 @@ def test_a_mistake_is_one_line_and_the_exit_code(capsys: pytest.CaptureFixture[s
         ("COPY episodes TO 'x.csv'", "only questions are allowed"),
         ("FROM 'x.csv'", "may read nothing but this database"),
     ):
-        message = sql(capsys, question, code=1)
+        message = sql(capsys, question, code=2)
         assert told in message and message.count("\n") == 1 and message.startswith("metta: ")
     assert not Path("x.csv").exists()
     assert "did you mean second?" in sql(capsys, SCORES, "run=secnd", code=1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metta.eval.stored_evaluation import StoredEvaluation, yardsticks
     from metta.eval.suites import SUITES, Suite, named_suite, world_suite
 else:  # a question to a statistics file needs none of what plays
-    __getattr__ = load_when_asked(__name__, {
+    __getattr__, __dir__ = load_when_asked(__name__, {
         "analysis": "AnalysisConfig", "eval_stats_db": "EvalStatsDB", "report": "Report", "run_analysis": "analyze_run",
         "policy_evaluator": "EvalResults PolicyEvaluator SimulationScore", "reward_summary": "EvalRewardSummary",
         "statistics": "Interval Summary", "stored_evaluation": "StoredEvaluation yardsticks",

@@ -38,11 +38,12 @@ def condition_of(connection: duckdb.DuckDBPyConnection, policy: tuple[str, int],
     Without a word of the filter on `player`, those in which the policy was asked to play: player 0. Raises StatsError,
     with the nearest names, for an unknown column or attribute, and for a text that is not one condition.
     """
-    condition = Condition("s.policy_key = ? AND s.policy_version = ?", list(policy))
-    if not isinstance(filter, Mapping) or "player" not in filter:
-        condition = condition.plus("s.player = 0")
     if isinstance(filter, str):
         _check_text(connection, filter)
+    condition = Condition("s.policy_key = ? AND s.policy_version = ?", list(policy))
+    if not _names_player(connection, filter):
+        condition = condition.plus("s.player = 0")
+    if isinstance(filter, str):
         return condition.plus(f"(\n{filter}\n)")  # on lines of its own: it may end in a comment
     for name, given in (filter or {}).items():
         values = _values_of(name, given)
@@ -78,6 +79,17 @@ def _check_text(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     types = [str(column[1]) for column in described]
     if types != ["BOOLEAN"]:
         raise StatsError(f"the filter {text!r} is {', '.join(types)}, not true or false; {allowed}")
+
+
+def _names_player(connection: duckdb.DuckDBPyConnection, filter: Filter) -> bool:
+    """Whether the filter says which players count; a text does if it means nothing where no column is a `player`."""
+    if not isinstance(filter, str):
+        return filter is not None and "player" in filter
+    try:
+        ask_for_rows(connection, f"DESCRIBE SELECT (\n{filter}\n) FROM (SELECT * EXCLUDE (player) FROM {SAMPLES}) s")
+    except StatsError:
+        return True
+    return False
 
 
 def _check_attribute(connection: duckdb.DuckDBPyConnection, name: str) -> None:

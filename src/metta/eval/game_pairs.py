@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from metta.eval.analysis import format_table
+from metta.eval.rounding import gap
 from metta.eval.scores import Player
-from metta.eval.statistics import Interval
 from metta.eval.suites import Suite
 
 SHOWN = 3  # pairs each way, if nobody asks for more
@@ -33,8 +33,8 @@ class GamePair:
 
     @property
     def difference(self) -> float:
-        """The score of `policy` minus that of the other."""
-        return self.score - self.other_score
+        """The score of `policy` minus that of the other; 0 where that is rounding."""
+        return float(gap(self.score, self.other_score))
 
 
 def suite_pairs(player: Player, other: Player, suite: Suite, *, count: int) -> list[GamePair]:
@@ -49,7 +49,8 @@ def largest_differences(
 ) -> list[GamePair]:
     """Return the `count` pairs in which `player` scores most above `other`, and the `count` most below; largest first.
 
-    Pairs of equal scores are left out. Groups of runs have none: a game of which run?
+    Pairs of equal scores are left out, also those that differ by rounding alone. Groups of runs have none: a game of
+    which run?
     """
     if max(len(player.runs), len(other.runs)) > 1:
         return []
@@ -64,9 +65,11 @@ def largest_differences(
 
 def format_pairs(pairs: Sequence[GamePair]) -> str:
     """Return pairs of games as text, and below them a command for each replay, or how to get those that are missing."""
-    lines, commands = [], []
+    lines, commands, digits = [], [], decimals(pairs)
     for pair in pairs:
-        numbers = [number(pair.score), number(pair.other_score), number(pair.difference, sign="+")]
+        places = digits[pair.simulation]
+        numbers = [number(pair.score, places), number(pair.other_score, places)]
+        numbers += [number(pair.difference, places, sign="+")]
         lines.append([pair.policy, pair.other, pair.simulation, str(pair.seed), *numbers])
         commands += [f"metta replay {shlex.quote(url)}" for url in (pair.replay, pair.other_replay) if url is not None]
     header = ["policy", "against", "simulation", "seed", "score", "score of the other", "difference"]
@@ -79,9 +82,17 @@ def lacks_replays(pairs: Sequence[GamePair]) -> bool:
     return any(pair.replay is None or pair.other_replay is None for pair in pairs)
 
 
-def number(score: float, *, sign: str = "") -> str:
-    """Return a score of one game: two decimals."""
-    return Interval(score, score, score).text(sign=sign)
+def decimals(pairs: Sequence[GamePair]) -> dict[str, int]:
+    """Return how many decimals the scores of each simulation need: two digits of its smallest difference, 2 to 8."""
+    smallest: dict[str, float] = {}
+    for pair in pairs:
+        smallest[pair.simulation] = min(abs(pair.difference), smallest.get(pair.simulation, 1.0))
+    return {name: int(np.clip(1 - np.floor(np.log10(value)), 2, 8)) if value else 2 for name, value in smallest.items()}
+
+
+def number(score: float, places: int, *, sign: str = "") -> str:
+    """Return a score of one game with so many decimals; `sign` "+" shows a plus too."""
+    return f"{score:{sign}z,.{places}f}"
 
 
 def _pairs(player: Player, other: Player, simulation: str) -> list[GamePair]:

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple, TypeVar
 import duckdb
 import pandas as pd
 
-from metta.errors import StatsError
+from metta.errors import QuestionError, StatsError
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 T = TypeVar("T")
 
 _HUGE = ("HUGEINT", "UHUGEINT")
+# DuckDB's errors that are mistakes in the question; others are of the file or the machine.
+_MISTAKES = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 _LISTEN_SECONDS = 0.05  # how often Ctrl-C is looked for
 
 
@@ -31,7 +33,9 @@ class Answer(NamedTuple):
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters = None) -> pd.DataFrame:
-    """Return the answer. Raises StatsError for anything but one question, for mistakes, and for what is refused."""
+    """Return the answer. Raises QuestionError for anything but one question, for mistakes, and for what is refused;
+    StatsError if the file cannot be read.
+    """
     return _answered(connection, lambda: _whole(connection.execute(_question(sql), parameters)))
 
 
@@ -114,12 +118,12 @@ def _column(values: Sequence[Any], type: str) -> pd.Series[Any]:
 def _question(sql: str) -> duckdb.Statement:
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
-        raise StatsError(f"one question at a time: {len(statements)} statements were given")
+        raise QuestionError(f"one question at a time: {len(statements)} statements were given")
     # Not EXPLAIN: with ANALYZE it carries out what it explains, and that may be a COPY over the file itself.
     if statements[0].type != duckdb.StatementType.SELECT:
         kind = statements[0].type.name
         hint = "; give PIVOT its values: PIVOT ... ON column IN (...)" if kind == "MULTI" else ""
-        raise StatsError(f"only questions are allowed (SELECT, FROM, WITH, DESCRIBE), this is {kind}{hint}")
+        raise QuestionError(f"only questions are allowed (SELECT, FROM, WITH, DESCRIBE), this is {kind}{hint}")
     return statements[0]
 
 
@@ -137,7 +141,10 @@ def _answered(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T
     try:
         return _interruptible(connection, work)
     except duckdb.PermissionException as error:
-        raise StatsError(f"the query is refused: it may read nothing but this database ({one_line(error)})") from error
+        refused = f"the query is refused: it may read nothing but this database ({one_line(error)})"
+        raise QuestionError(refused) from error
+    except _MISTAKES as error:
+        raise QuestionError(f"the query cannot be answered: {one_line(error)}") from error
     except duckdb.Error as error:
         raise StatsError(f"the query cannot be answered: {one_line(error)}") from error
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-_CHUNK = 4_000_000  # weights at a time
+_CHUNK = 400_000  # numbers at a time, 3 MB: a few arrays of so many are in the processor's cache
 
 Values = NDArray[np.float64]
 # The evaluation seed of every episode of every stratum, S lists of E_s; None: no episode shares its seed with another.
@@ -45,15 +45,19 @@ class _Linked(NamedTuple):
     places: dict[int, NDArray[np.intp]]  # stratum -> the seed of each of its episodes, 0 to size - 1
 
 
-def episode_weights(lengths: Sequence[int], seeds: Seeds = None, *, rng_seed: int = 0) -> Iterator[list[Values]]:
+def episode_weights(
+    lengths: Sequence[int], seeds: Seeds = None, *, rng_seed: int = 0, more: int = 0
+) -> Iterator[list[Values]]:
     """Give how much each episode counts in each resample, in chunks of b resamples: S arrays float64 [b, E_s].
 
-    Each row sums to E_s. `lengths`: E_s of each stratum. A resample that drew no seed of a stratum at all, 1 in 20,000
-    where a stratum has ten of many, draws that stratum within itself. Raises ValueError if a stratum has a seed twice.
+    Each row sums to E_s. `lengths`: E_s of each stratum. `more`: how many numbers the caller makes of a row beside the
+    weights, so that chunks are small enough for these too. A resample that drew no seed of a stratum at all, 1 in
+    20,000 where a stratum has ten of many, draws that stratum within itself. Raises ValueError if a stratum has a seed
+    twice.
     """
     linked = _linked(lengths, seeds)
     generators = np.random.default_rng(rng_seed).spawn(len(linked))
-    chunk = max(1, min(RESAMPLES, _CHUNK // (sum(lengths) + sum(group.size for group in linked))))
+    chunk = max(1, min(RESAMPLES, _CHUNK // (sum(lengths) + sum(group.size for group in linked) + more)))
     for start in range(0, RESAMPLES, chunk):
         rows, weights = min(chunk, RESAMPLES - start), {}
         for generator, group in zip(generators, linked, strict=True):

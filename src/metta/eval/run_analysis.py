@@ -56,19 +56,18 @@ def analyze_run(
         data_dir=str(run_dir.parent),
         on_progress=on_progress,
     )
-    uris = {evaluation.evaluate(str(run_dir)): str(run_dir)}
+    policies = [evaluation.evaluate(str(run_dir))]
     failures: dict[str, str] = {}
     for uri in config.policies:
         try:
-            uris.setdefault(evaluation.evaluate(uri), uri)
+            policies.append(evaluation.evaluate(uri))
         except (CheckpointError, PolicyMismatchError, RunError) as error:
             failures[uri] = str(error)
-    for policy in evaluation.evaluate_yardsticks():
-        uris.setdefault(policy, f"mock://{policy.key}")
+    policies = list(dict.fromkeys([*policies, *evaluation.evaluate_yardsticks()]))
     if watch:
-        _record(evaluation, run_dir, uris, count=watch)
+        _record(evaluation, run_dir, policies, count=watch)
     with EvalStatsDB.from_uri(evaluation.stats_uri) as database:
-        analysis = _RunAnalysis(database, run_dir, evaluation.suite, list(uris))
+        analysis = _RunAnalysis(database, run_dir, evaluation.suite, policies)
         report = analysis.report(config, failures=failures, pairs=watch or SHOWN)
     from metta.eval.pages.run_page import save  # draws: matplotlib is slow to import, and training has no use for it
 
@@ -77,12 +76,12 @@ def analyze_run(
     return report
 
 
-def _record(evaluation: StoredEvaluation, run_dir: Path, uris: Mapping[PolicyVersion, str], *, count: int) -> None:
+def _record(evaluation: StoredEvaluation, run_dir: Path, policies: Sequence[PolicyVersion], *, count: int) -> None:
     """Play the games again in which the first policy differs most from the others, where they have no replay."""
     with EvalStatsDB.from_uri(evaluation.stats_uri) as database:
-        pairs = _RunAnalysis(database, run_dir, evaluation.suite, list(uris)).pairs(count)
-    for policy, uri in uris.items():
-        record_games(evaluation, uri, unrecorded(pairs, str(policy)))
+        pairs = _RunAnalysis(database, run_dir, evaluation.suite, policies).pairs(count)
+    for policy in policies:
+        record_games(evaluation, policy, unrecorded(pairs, str(policy)))
 
 
 def _curves(run_dir: Path, policies: Sequence[PolicyVersion], suite: Suite) -> tuple[list[Curve], SimulationConfig]:

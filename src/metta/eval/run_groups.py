@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metta.eval.resampling import Seeds, Values, episode_weights, num_seeds, percentile_bounds
 from metta.eval.rounding import gap
@@ -42,9 +43,11 @@ def group_iqm(strata: Sequence[Values], *, seeds: Seeds = None, rng_seed: int = 
     if any(stratum.shape[1] < 2 for stratum in strata):
         return Interval(value, float("nan"), float("nan"))
     order, resampled = np.argsort(values), []
-    for (runs,), episodes in _drawn([len(strata[0])], strata, seeds, rng_seed=rng_seed):
-        games = [(runs[:, :, None] * drawn[:, None, :]).reshape(len(runs), -1) for drawn in episodes]
-        resampled.append(weighted_iqm(values[order], np.concatenate(games, axis=1)[:, order]))
+    run_of, episode_of = (places[order] for places in _places([stratum.shape for stratum in strata]))
+    for (runs,), episodes in _drawn([len(strata[0])], strata, seeds, rng_seed=rng_seed, more=len(values)):
+        weights = np.concatenate(episodes, axis=1)[:, episode_of]
+        weights *= runs[:, run_of]  # in the order of the values, so that there is one such array
+        resampled.append(weighted_iqm(values[order], weights))
     return Interval(value, *percentile_bounds(np.concatenate(resampled)).tolist())
 
 
@@ -94,7 +97,8 @@ def _bounds(
     """Return the bounds of the difference and of the probability: runs of each group and episodes of both drawn."""
     joined = [np.concatenate([a, b]) for a, b in zip(x, y, strict=True)]
     difference, chance = [], []
-    for (runs_x, runs_y), episodes in _drawn([len(x[0]), len(y[0])], joined, seeds, rng_seed=rng_seed):
+    sizes = len(x[0]), len(y[0])
+    for (runs_x, runs_y), episodes in _drawn(sizes, joined, seeds, rng_seed=rng_seed, more=sizes[0] * sizes[1]):
         scores = _scores(joined, episodes)
         scores_x, scores_y = scores[:, : len(x[0])], scores[:, len(x[0]) :]
         difference.append(gap((runs_x * scores_x).mean(axis=1), (runs_y * scores_y).mean(axis=1)))
@@ -104,19 +108,30 @@ def _bounds(
     return low_high, of_chance
 
 
+def _places(shapes: Sequence[tuple[int, ...]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return of every game of strata [R, E_s], in their order, its run and its episode, numbered over all strata."""
+    before = np.cumsum([0, *(episodes for _, episodes in shapes)])
+    runs = [np.repeat(np.arange(size), episodes) for size, episodes in shapes]
+    games = [
+        np.tile(np.arange(first, first + episodes), size)
+        for (size, episodes), first in zip(shapes, before[:-1], strict=True)
+    ]
+    return np.concatenate(runs), np.concatenate(games)
+
+
 def _drawn(
-    groups: Sequence[int], strata: Sequence[Values], seeds: Seeds, *, rng_seed: int
+    groups: Sequence[int], strata: Sequence[Values], seeds: Seeds, *, rng_seed: int, more: int = 0
 ) -> Iterator[tuple[list[Values], list[Values]]]:
     """Give chunks of resamples: how often each run of groups of these sizes is drawn, and what each episode counts.
 
     [b, R] of each group and [b, E_s] of each stratum. To the draw a group of runs is one more stratum, whose "seeds"
-    nobody shares.
+    nobody shares. `more` as in `episode_weights`.
     """
     lengths = [*groups, *(stratum.shape[1] for stratum in strata)]
     if seeds is not None:
         runs = [[("run", group, run) for run in range(size)] for group, size in enumerate(groups)]
         seeds = [*runs, *seeds]
-    for weights in episode_weights(lengths, seeds, rng_seed=rng_seed):
+    for weights in episode_weights(lengths, seeds, rng_seed=rng_seed, more=more):
         yield weights[: len(groups)], weights[len(groups) :]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
 from metta.agent import Actor, load_policy_from_uri
-from metta.agent.checkpoints import DATA_DIR
+from metta.agent.checkpoints import DATA_DIR, ResolvedPolicy, resolve_policy_uri
 from metta.errors import CheckpointError, PolicyMismatchError, StatsError
 from metta.eval.analysis import PolicyVersion
 from metta.eval.eval_stats_db import EvalStatsDB
@@ -24,6 +26,14 @@ logger = logging.getLogger(__name__)
 YARDSTICKS = ("mock://scripted", "mock://random")
 
 
+class Evaluated(NamedTuple):
+    """Whom an evaluation was given under a name and version."""
+
+    uri: str  # as it was given
+    found: ResolvedPolicy  # what that meant then: a run in training has a later epoch soon
+    weights: dict[str, str]  # `weights_of`
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredEvaluation:
     """A suite and the statistics file where its episodes are kept; plays what is missing there."""
@@ -34,7 +44,7 @@ class StoredEvaluation:
     threads: int = 1
     device: str = "cpu"
     data_dir: str = DATA_DIR
-    given: dict[PolicyVersion, tuple[str, dict[str, str]]] = field(default_factory=dict)  # -> its address and weights
+    given: dict[PolicyVersion, Evaluated] = field(default_factory=dict)
     on_progress: Callable[[str, float], None] | None = None  # is told what is played, and the share that is, 0 to 1
 
     def evaluate(self, uri: str) -> PolicyVersion:
@@ -43,11 +53,14 @@ class StoredEvaluation:
         Raises CheckpointError if it cannot be loaded, or if another network of its name and version was given under
         another address: a file cannot tell their games apart. PolicyMismatchError if it cannot play in a world.
         """
-        actor = load_policy_from_uri(uri, data_dir=self.data_dir, device=torch.device(self.device))
+        found = resolve_policy_uri(uri, data_dir=self.data_dir)
+        actor = load_policy_from_uri(found, device=torch.device(self.device))
         policy = PolicyVersion(actor.key, actor.version)
-        before, weights = self.given.setdefault(policy, (uri, weights_of(actor)))
-        if before != uri and weights != weights_of(actor):
-            raise CheckpointError(f"{uri} is called {policy}, as {before} is, which is another network: rename its run")
+        first = self.given.setdefault(policy, Evaluated(uri, found, weights_of(actor)))
+        if first.uri != uri and first.weights != weights_of(actor):
+            raise CheckpointError(
+                f"{uri} is called {policy}, as {first.uri} is, which is another network: rename its run"
+            )
         missing = self._missing(policy, actor)
         if missing:
             self.tell(f"{policy} in {missing[0].name}", 0.0)
@@ -61,6 +74,17 @@ class StoredEvaluation:
                 on_progress=lambda simulation, share: self.tell(f"{policy} in {simulation}", share),
             ).evaluate(actor)
         return policy
+
+    def open_again(self, policy: PolicyVersion) -> Actor:
+        """Return the policy that was evaluated as `policy`; its address may mean another one by now.
+
+        Raises CheckpointError if its file is gone, or holds another network.
+        """
+        first = self.given[policy]
+        actor = load_policy_from_uri(first.found, device=torch.device(self.device))
+        if (actor.key, actor.version) != policy or weights_of(actor) != first.weights:
+            raise CheckpointError(f"{first.found.uri} holds another network than the {policy} that was evaluated")
+        return actor
 
     def tell(self, what: str, share: float) -> None:
         """Call `on_progress`, if somebody asked for it."""
@@ -82,6 +106,8 @@ class StoredEvaluation:
         simulations = list(self.suite.simulations)
         device = torch.device(self.device)
         weights = [weights_of(actor, load_npcs(one, data_dir=self.data_dir, device=device)) for one in simulations]
+        with suppress(StatsError):  # a folder that may not be written to: then every reader merges for itself
+            EvalStatsDB.settle(self.stats_uri)
         try:
             with EvalStatsDB.from_uri(self.stats_uri) as database:
                 asked = zip(simulations, weights, strict=True)

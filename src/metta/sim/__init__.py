@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from metta.sim.simulation import Simulation, SimulationConfig, SimulationResult
     from metta.sim.simulation_stats_db import SimulationStatsDB, parse_policy_uri
 else:  # reading a statistics file needs no world and no network
-    __getattr__ = load_when_asked(__name__, {
+    __getattr__, __dir__ = load_when_asked(__name__, {
         "episode_rows": "EpisodeRecord SimulationRows", "seeds": "evaluation_seeds",
         "simulation": "Simulation SimulationConfig SimulationResult",
         "simulation_stats_db": "SimulationStatsDB parse_policy_uri",

@@ -64,7 +64,7 @@ class SimulationStatsDB:
             return cls._from_folder(uri)
         path = stats_storage.local_path(uri)
         with suppress(StatsError):  # a folder that may not be written to: what waits is merged in our own copy below
-            cls.settle(uri)
+            cls._merge_waiting(uri)
         waiting = stats_inbox.waiting_files(uri)
         if path is not None and not waiting:
             return cls(path)
@@ -229,13 +229,19 @@ class SimulationStatsDB:
     def settle(uri: str | Path) -> None:
         """Merge what was handed in for the file at `uri`, so that other programs find it there too.
 
-        Opening the file with `from_uri` does so as well. Elsewhere than on this machine nothing is done, for there no
-        lock keeps two from merging at once: `export` merges there, by one process at a time. Raises StatsError if the
-        file cannot be written.
+        A file of an older version is brought up to date: until then every reader does that again, in a copy of its own.
+        Opening the file with `from_uri` merges as well, but leaves an older file as it is. Elsewhere than on this
+        machine nothing is done, for there no lock keeps two from merging at once: `export` merges there, by one process
+        at a time. Raises StatsError if the file cannot be written.
         """
-        if stats_storage.local_path(str(uri)) and stats_inbox.waiting_files(str(uri)):
-            with merging_into(str(uri)):
-                pass  # what waits is merged before the block
+        SimulationStatsDB._merge_waiting(str(uri), is_due=_is_old(stats_storage.local_path(str(uri))))
+
+    @staticmethod
+    def _merge_waiting(uri: str, *, is_due: bool = False) -> None:
+        """Merge what waits, also nothing if the file `is_due` to be written anew."""
+        if stats_storage.local_path(uri) and (is_due or stats_inbox.waiting_files(uri)):
+            with merging_into(uri):
+                pass  # what waits is merged before the block, in a copy that is up to date
 
     @staticmethod
     def settle_or_warn(uri: str | Path) -> None:
@@ -270,6 +276,17 @@ class SimulationStatsDB:
         """Return a whole table in a fixed order of rows: for tests and small files."""
         assert name in TABLES, name
         return self.connection.execute(f"SELECT * FROM {name} ORDER BY ALL").df()
+
+
+def _is_old(path: Path | None) -> bool:
+    """Whether there is a statistics file that an older program has written."""
+    if path is None or not path.is_file():
+        return False
+    try:
+        with connect_to_read(path) as connection:
+            return check_version(connection, name=str(path)) < schema_version()
+    except (duckdb.Error, StatsError):
+        return False  # whoever opens it is told what is wrong
 
 
 def parse_policy_uri(uri: str) -> tuple[str, int | None]:

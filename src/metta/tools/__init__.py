@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metta.tools.tool import Tool
     from metta.tools.train import TrainTool
 else:
-    __getattr__ = load_when_asked(__name__, {
+    __getattr__, __dir__ = load_when_asked(__name__, {
         "analyze": "AnalyzeTool", "compare": "CompareTool", "cross_play": "CrossPlayTool", "demo": "DemoTool",
         "play": "PlayTool", "replay": "ReplayTool", "sim": "EvaluateTool", "tool": "Tool", "train": "TrainTool",
     })  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from metta.errors import ConfigError, MettaError
 from metta.eval import EvalStatsDB, StoredEvaluation, Suite
@@ -34,6 +34,8 @@ class CompareTool(EvaluateTool):
     subject: ClassVar[str | None] = "policy_uri"
 
     watch: int = Field(0, ge=0, description="record so many games each way that differ most from the first policy's")
+
+    _evaluations: dict[str, StoredEvaluation] = PrivateAttr(default_factory=dict)  # by address, of what was played
 
     def run_tool(self, *, as_json: bool = False) -> int:
         """Compare; 1 if a policy could not play: the others are compared all the same."""
@@ -81,7 +83,7 @@ class CompareTool(EvaluateTool):
 
     def _play_one(self, uri: str, suite: Suite, progress: Progress) -> Player:
         print(f"{uri} on {suite.name} ({suite.hash}): what was not played yet is played now", file=sys.stderr)
-        evaluation = self._evaluation(uri, suite, progress)
+        evaluation = self._evaluations[uri] = self._evaluation(uri, suite, progress)
         policy = evaluation.evaluate(uri)
         return _read(evaluation, policy)
 
@@ -104,8 +106,8 @@ class CompareTool(EvaluateTool):
             for uri, player in _told_apart(players).items():
                 games = unrecorded(pairs, player.name)
                 if games:
-                    evaluation = self._evaluation(uri, suite, progress)
-                    record_games(evaluation, uri, games)
+                    evaluation = replace(self._evaluations[uri], on_progress=progress)
+                    record_games(evaluation, player.runs[0], games)
                     found[uri] = _read(evaluation, player.runs[0])
         return found
 

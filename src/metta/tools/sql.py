@@ -43,7 +43,7 @@ class SqlTool(Tool):
     csv: bool = Field(False, description="print comma-separated values instead of a table")
 
     def run_tool(self, *, as_json: bool = False) -> int:
-        """Answer on stdout. Raises RunError for an unknown run, StatsError for a query that is refused or wrong."""
+        """Answer on stdout. Raises RunError for an unknown run, QuestionError for a query that is refused or wrong."""
         with EvalStatsDB.merged(self.addresses()) as database:
             if self.query is None:
                 print(describe(database))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import socket
 import threading
@@ -23,7 +24,7 @@ from metta.eval.eval_service.copies import PolicyCopies
 from metta.eval.eval_service.dispatcher import Dispatcher
 from metta.eval.eval_service.engine import OneService, open_database
 from metta.eval.eval_service.play import PlayAnswer, PlayOrder
-from metta.eval.eval_service.players import CancelledError
+from metta.eval.eval_service.players import CancelledError, WorkerDiedError
 from metta.eval.eval_service.policies import PolicyGate
 from metta.eval.eval_service.service import EvalService
 from metta.eval.eval_service.store import RequestStore
@@ -37,7 +38,9 @@ ARENA = {"policy_uri": "mock://random", "suite": "arena"}
 
 
 def act(order: PlayOrder, stop: Event, on_progress: Callable[[float], None]) -> PlayAnswer:
-    """Random plays at once, noop until it is stopped."""
+    """Random plays at once, noop until it is stopped, scripted dies."""
+    if order.policy.key == "scripted":
+        raise WorkerDiedError("killed")
     if order.policy.key == "noop":
         on_progress(0.5)
         assert stop.wait(60)
@@ -47,7 +50,9 @@ def act(order: PlayOrder, stop: Event, on_progress: Callable[[float], None]) -> 
 
 @pytest.fixture
 def http(tmp_path: Path, store: RequestStore) -> Iterator[httpx.Client]:
-    config = EvalServiceConfig(data_dir=str(tmp_path / "runs"), service_dir=str(tmp_path / "service"))
+    config = EvalServiceConfig(
+        data_dir=str(tmp_path / "runs"), service_dir=str(tmp_path / "service"), retry_seconds=200.0
+    )
     place = OneService(open_database(f"sqlite:///{tmp_path / 'place.sqlite'}"), tmp_path)
     dispatcher = Dispatcher(store, config, make_player=lambda _: ScriptedPlayer(act), num_players=1, one_service=place)
     gate = PolicyGate(config.root_list(), data_dir=config.data_dir)
@@ -345,3 +350,31 @@ def test_a_database_that_is_away_is_503(
     ]
     for answer in answers:
         assert answer.status_code == 503 and "connection refused" in answer.json()["detail"]
+
+
+def test_a_rest_is_shown_and_ends_when_it_is_cancelled_or_asked_for_again(http: httpx.Client) -> None:
+    body = {"policy_uri": "mock://scripted", "suite": small_suite("tiny/one").model_dump(mode="json")}
+    found = ask(http, **body)
+
+    def deaths() -> Any:
+        return http.get(f"/requests/{found['id']}", headers=RIGHT).json()["simulations"][0]["deaths"]
+
+    for number in (1, 2):
+        until(lambda number=number: deaths() == number, what=f"it dies {number} times, and rests for minutes")
+        view = http.get(f"/requests/{found['id']}", headers=RIGHT).json()
+        assert re.fullmatch(r"killed; it is played again in (19\d|200|29\d|300) s", view["simulations"][0]["reason"])
+        assert view["waits_for"].startswith("tiny/one: killed; it is played again in ")
+        ask(http, **body)
+    until(lambda: deaths() == 3, what="it is played when it is asked for again")
+    cancelled = http.post(f"/requests/{found['id']}/cancel", headers=RIGHT).json()
+    assert cancelled["waits_for"] is None and cancelled["simulations"][0]["reason"] == "killed"
+    ask(http, **body)
+    until(lambda: deaths() == 1, what="it is played when it is asked for again")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"policy_uri": "\xff"}', b"1" * 5000, b"{", b""])
+@pytest.mark.parametrize("path", ["/requests", "/check"])
+def test_a_body_that_is_no_json_is_malformed_like_any_other(http: httpx.Client, path: str, body: bytes) -> None:
+    answer = http.post(path, content=body, headers={**RIGHT, "Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert 0 < len(answer.json()["detail"]) < 200

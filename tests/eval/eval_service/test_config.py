@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from metta.eval.eval_service import config as module
 from metta.eval.eval_service.config import EvalServiceConfig
@@ -39,3 +40,8 @@ def test_by_default_the_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) ->
         for workers, threads in ((0, 1), (0, 3), (0, 16), (5, 3))
     ]
     assert numbers == [8, 2, 1, 5]
+
+
+def test_the_setting_that_max_retries_has_replaced_leads_to_it() -> None:
+    with pytest.raises(ValidationError, match="did you mean max_retries"):
+        EvalServiceConfig.model_validate({"max_deaths": 3})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -41,6 +43,19 @@ def test_a_copy_is_whole_private_and_stays_when_the_file_goes(tmp_path: Path) ->
     (tmp_path / "own.pt").unlink()
     assert copy.read_bytes() == b"a policy"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600 and stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
+
+
+def test_a_copy_is_private_before_a_byte_of_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    copy_content = shutil.copyfileobj
+
+    def look(content: BinaryIO, file: BinaryIO) -> None:
+        modes.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        copy_content(content, file)
+
+    monkeypatch.setattr(module.shutil, "copyfileobj", look)
+    keep(copies_in(tmp_path), tmp_path, b"a policy")
+    assert modes == [0o600]
 
 
 def test_a_damaged_copy_is_made_again_and_a_file_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:

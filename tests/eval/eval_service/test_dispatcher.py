@@ -19,7 +19,7 @@ from metta.eval.eval_service.config import EvalServiceConfig
 from metta.eval.eval_service.dispatcher import Dispatcher, keepable
 from metta.eval.eval_service.engine import OneService, open_database
 from metta.eval.eval_service.play import PlayAnswer, PlayOrder
-from metta.eval.eval_service.players import CancelledError, PlayersAwayError, WorkerDiedError
+from metta.eval.eval_service.players import CancelledError, OrderLostError, PlayersAwayError, WorkerDiedError
 from metta.eval.eval_service.store import RequestStore
 
 Act = Callable[[PlayOrder, Event, Callable[[float], None]], PlayAnswer]
@@ -247,6 +247,55 @@ def test_players_that_go_away_cost_no_deaths_and_all_is_played_once_when_they_ar
     assert sorted(played) == [(number, name) for number in range(3) for name in ("tiny/one", "tiny/two")]
     assert all(one.state == "done" and one.deaths == 0 for view in store.page(limit=9) for one in view.simulations)
     assert len(playing) == 2 and dispatcher.outage() is None
+
+
+def test_what_rests_is_played_at_once_when_the_rest_is_ended(
+    store: RequestStore, dispatch: MakeDispatcher, new_request: Callable[..., NewRequest]
+) -> None:
+    tried: list[str] = []
+
+    def act(order: PlayOrder, *_: object) -> PlayAnswer:
+        tried.append(order.simulation.name)
+        raise WorkerDiedError("killed")
+
+    request = store.ask(new_request(0, "a/1", "a/2"))[0]
+    dispatcher = dispatch(act, retry_seconds=3600.0)
+    until(lambda: store.page(limit=1)[0].progress == {"queued": 2} and len(tried) == 2, what="both rest")
+    assert 290 < dispatcher.seconds_of_rest(request.number, "a/1") <= 300
+    dispatcher.end_rests(request.number + 1)
+    assert dispatcher.seconds_of_rest(request.number, "a/1") > 0
+    dispatcher.end_rests(request.number)
+    until(lambda: sorted(tried) == ["a/1", "a/1", "a/2", "a/2"], what="they rest for an hour")
+
+
+@pytest.mark.parametrize(("kind", "tries", "state"), [(OrderLostError, 7, "failed"), (PlayersAwayError, 20, "done")])
+def test_a_connection_that_is_lost_again_and_again_is_a_units_fault_and_a_cluster_that_is_away_is_not(
+    kind: type[Exception],
+    tries: int,
+    state: str,
+    store: RequestStore,
+    dispatch: MakeDispatcher,
+    new_request: Callable[..., NewRequest],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three losses in a row may be chance; each one after that counts as a death, of which there are four."""
+    monkeypatch.setattr("metta.eval.eval_service.outage.FIRST_SECONDS", 0.0)
+    tried: list[int] = []
+
+    def act(order: PlayOrder, *_: object) -> PlayAnswer:
+        if order.policy.version == 0:
+            tried.append(1)
+            if len(tried) < 20:
+                raise kind("the connection is lost")
+        return an_answer()
+
+    bad, good = (store.ask(new_request(number, "tiny/one"))[0] for number in (0, 1))
+    dispatch(act)
+    for request in (bad, good):
+        until(ended(store, request.id), what="it is tried for ever")
+    views = [store.get(request.id) for request in (bad, good)]
+    assert [view.state for view in views if view is not None] == [state, "done"]
+    assert len(tried) == tries
 
 
 def test_a_refusal_is_not_tried_again(

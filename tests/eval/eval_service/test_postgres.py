@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError
 from tests.eval.eval_service.parts import ScriptedPlayer, ServiceProcess, an_answer, small_suite
+from tests.eval.eval_service.test_migrations import check_that_nothing_is_lost
 
 from metta.errors import ServiceError
 from metta.eval.eval_service.claims import NewRequest
@@ -134,6 +135,12 @@ def test_many_threads_ask_and_play_and_nothing_is_lost_or_counted_twice(
     second.take()
     second.give_back()
     engine.dispose()
+
+
+def test_an_old_database_keeps_its_results_and_what_is_open_is_played_or_reported(
+    postgres: Cluster, new_request: Callable[..., NewRequest], tmp_path: Path
+) -> None:
+    check_that_nothing_is_lost(postgres.address, tmp_path, new_request)
 
 
 def test_two_services_on_one_database_play_everything_and_count_it_once(

@@ -68,6 +68,7 @@ def create_app(service: EvalService) -> FastAPI:
     app.include_router(secured)
     app.add_exception_handler(MettaError, _cannot_be_done)
     app.add_exception_handler(RequestValidationError, _is_malformed)
+    app.add_exception_handler(400, _is_no_json)
     app.add_exception_handler(SQLAlchemyError, _database_is_away)
     app.add_exception_handler(DataError, _cannot_be_kept)
     return app
@@ -152,6 +153,11 @@ async def _is_malformed(_: Request, error: Exception) -> JSONResponse:
         given = "" if isinstance(problem["input"], dict | list) else f"given {problem['input']!r}: "
         lines.append(f"{where}: {given}{problem['msg']}")
     return JSONResponse({"detail": "; ".join(lines[:5])}, 422)
+
+
+async def _is_no_json(_: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own 400 is for what breaks the reader of JSON itself: too deep, too long a number, no UTF-8."""
+    return JSONResponse({"detail": f"the body cannot be read as JSON: {error.__cause__ or error}"}, 422)
 
 
 async def _cannot_be_kept(_: Request, error: Exception) -> JSONResponse:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from metta.agent.artifact import write_whole
 from metta.errors import CheckpointError
@@ -66,8 +67,7 @@ class PolicyCopies:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with path.open("rb") as content:
-                write_whole(copy, lambda file: shutil.copyfileobj(content, file))
-            copy.chmod(0o600)
+                write_whole(copy, lambda file: _write_private(content, file))
         except OSError as error:
             raise CheckpointError(f"cannot copy {path}: {error.strerror or error}") from error
         if self._checksums.of(copy) != checksum:
@@ -112,3 +112,9 @@ class PolicyCopies:
                 return False
             path.unlink(missing_ok=True)
             return True
+
+
+def _write_private(content: BinaryIO, file: BinaryIO) -> None:
+    """Write a file that is still empty, closed to others before there is anything to read."""
+    os.fchmod(file.fileno(), 0o600)
+    shutil.copyfileobj(content, file)

@@ -14,10 +14,11 @@ from metta.errors import MettaError
 from metta.eval.eval_service.claims import Claim
 from metta.eval.eval_service.config import EvalServiceConfig
 from metta.eval.eval_service.engine import OneService, plain
+from metta.eval.eval_service.losses import Losses
 from metta.eval.eval_service.models import State
 from metta.eval.eval_service.orders import order_of, result_of
 from metta.eval.eval_service.outage import Outage
-from metta.eval.eval_service.players import CancelledError, Player, PlayersAwayError, WorkerDiedError
+from metta.eval.eval_service.players import CancelledError, OrderLostError, Player, PlayersAwayError, WorkerDiedError
 from metta.eval.eval_service.rests import Rests
 from metta.eval.eval_service.store import RequestStore
 
@@ -47,6 +48,7 @@ class Dispatcher:
         self._num_wakes = 0
         self._stopping = threading.Event()
         self._outage, self._rests = Outage(), Rests(config.retry_seconds)
+        self._losses = Losses()
         self._played: dict[tuple[str, str], float] = {}  # of what is being played, the share that has been
         # Attempts that are under way -> what is set to end them. Two of one simulation, if it was cancelled and asked
         # for again at once.
@@ -78,6 +80,16 @@ class Dispatcher:
             for claim, stop in self._playing.items():
                 if claim.request_id == request_id:
                     stop.set()
+
+    def end_rests(self, request: int) -> None:
+        """Let what has died of a request be played at once: somebody wants it, or nobody."""
+        self._rests.end_of(request)
+        self._losses.end_of(request)
+        self.wake()
+
+    def seconds_of_rest(self, request: int, simulation: str) -> float:
+        """Return how long it is until a simulation that has died is played again; 0: it does not rest."""
+        return self._rests.left((request, simulation))
 
     def share_played(self, request_id: str, simulation: str) -> float | None:
         """Return how much of a simulation has been played, 0 to 1; None: nobody says."""
@@ -140,6 +152,7 @@ class Dispatcher:
         try:
             answer = player.play(order_of(claim, self._config), stop, partial(self._note, unit))
             self._outage.heard()
+            self._losses.end(claim.unit)
             if answer.breakdown is not None:
                 raise WorkerDiedError(answer.breakdown)
             if answer.refusal is not None:
@@ -151,7 +164,10 @@ class Dispatcher:
             self._persist(lambda: self._store.release(claim))
         except PlayersAwayError as error:
             self._outage.begin(str(error))
-            self._persist(lambda: self._store.release(claim))
+            if isinstance(error, OrderLostError) and self._is_suspect(claim):
+                self._died(claim, keepable(str(error)))
+            else:
+                self._persist(lambda: self._store.release(claim))
         except Exception as error:  # whatever it is: this thread has to go on, and the unit is tried again
             is_known = isinstance(error, WorkerDiedError | MettaError)
             self._died(claim, keepable(str(error) if is_known else f"{type(error).__name__}: {error}"))
@@ -160,12 +176,17 @@ class Dispatcher:
                 del self._playing[claim]
                 self._played.pop(unit, None)
 
+    def _is_suspect(self, claim: Claim) -> bool:
+        """Whether the connection, made again every time, was lost with this unit more often than can be chance."""
+        return self._losses.count(claim.unit) > max(1, self._config.max_retries)
+
     def _died(self, claim: Claim, reason: str) -> None:
         """Count a death; the rest begins before another thread can see the unit."""
         pause = self._rests.begin(claim.unit, deaths=claim.deaths + 1)
         state = self._persist(lambda: self._store.died(claim, reason, max_retries=self._config.max_retries))
         if state != State.QUEUED:
             self._rests.end(claim.unit)
+            self._losses.end(claim.unit)
         what_then = {State.QUEUED.value: f"; it is played again in {pause:g} s", State.FAILED.value: "; given up"}
         then = what_then.get(str(state), "")
         logger.warning("%s/%s was not played: %s%s", claim.request_id, claim.simulation, reason, then)

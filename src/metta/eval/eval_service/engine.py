@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from metta.errors import ConfigError, ServiceError
+from metta.eval.eval_service.migrations import migrate
 from metta.eval.eval_service.models import SCHEMA_VERSION, Base, Schema
 
 BUSY_SECONDS = 30  # how long one writer of SQLite waits for another
@@ -21,7 +24,10 @@ ADVISORY_LOCK = 0x6D65747461  # of PostgreSQL: any number that others do not use
 
 
 def open_database(address: str) -> Engine:
-    """Return an engine for `address`, tables made. Raises ConfigError for a bad address, ServiceError if it fails."""
+    """Return an engine for `address`, tables made, or those of an older version brought to ours.
+
+    Raises ConfigError for a bad address, ServiceError if it fails.
+    """
     try:
         engine = _engine(address)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
@@ -72,17 +78,32 @@ def _make_tables(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK + 1})
         is_new = not inspect(connection).has_table(Schema.__tablename__)
-        Base.metadata.create_all(connection)
+        if is_new:
+            Base.metadata.create_all(connection)
         with Session(connection) as session:
             if is_new:
                 session.add(Schema(version=SCHEMA_VERSION))
                 session.flush()
             version = session.scalars(select(Schema.version)).one()
-    if version != SCHEMA_VERSION:
+        if version < SCHEMA_VERSION:
+            with _alone(engine):
+                migrate(connection, version)
+    if version > SCHEMA_VERSION:
         raise ServiceError(
             f"the database {engine.url} has version {version} of the service's tables, this program knows "
             f"{SCHEMA_VERSION}; use the metta that made it, or another database"
         )
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """Raises ServiceError if a service, which must be an older one, uses the database now."""
+    place = OneService(engine, None)
+    place.take()
+    try:
+        yield
+    finally:
+        place.give_back()
 
 
 class OneService:
@@ -92,14 +113,16 @@ class OneService:
     session: if it was lost, and another service may have the place, it cannot be done.
     """
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path | None) -> None:
+        """`folder`: none: only the database's place is taken."""
         self._engine, self._folder = engine, folder
         self._files: list[TextIO] = []
         self.connection: Connection | None = None  # for one thread at a time; none: SQLite, or not taken yet
 
     def take(self) -> None:
         """Raises ServiceError if another service has it."""
-        paths = [self._folder / ".lock"]  # as a run's: `metta clean` leaves alone what is held
+        # As a run's: `metta clean` leaves alone what is held.
+        paths = [] if self._folder is None else [self._folder / ".lock"]
         if self._engine.dialect.name == "sqlite":
             paths.append(Path(f"{self._engine.url.database}.lock"))
         for path in paths:

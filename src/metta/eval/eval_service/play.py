@@ -95,8 +95,8 @@ def _check_program(asked: str) -> None:
     """Raise what must not be played: another program would give other scores under the same name."""
     if asked != program_version():
         raise ServiceError(
-            f"the worker has metta {program_version()}, asked was {asked}: start service and cluster again "
-            "with one version, and ask again"
+            f"it was asked for with metta {asked}, the worker has {program_version()}: scores could be others; "
+            "ask again, and if it stays so start service and cluster again with one version"
         )
 
 

@@ -20,6 +20,10 @@ class PlayersAwayError(Exception):
     """Nothing can be played at present, whatever the order; the message says why."""
 
 
+class OrderLostError(PlayersAwayError):
+    """The connection ended while an order was played, though what it led to was there: it may be the order's doing."""
+
+
 class CancelledError(Exception):
     """The answer is no longer wanted; whatever played has been ended."""
 

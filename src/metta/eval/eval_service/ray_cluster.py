@@ -16,7 +16,14 @@ from typing import Any
 
 from metta.errors import ServiceError
 from metta.eval.eval_service.play import PlayOrder
-from metta.eval.eval_service.players import POLL_SECONDS, CancelledError, Patience, PlayersAwayError, WorkerDiedError
+from metta.eval.eval_service.players import (
+    POLL_SECONDS,
+    CancelledError,
+    OrderLostError,
+    Patience,
+    PlayersAwayError,
+    WorkerDiedError,
+)
 
 CONNECT_SECONDS = 120.0  # Ray starts slowly on a busy machine
 
@@ -108,7 +115,7 @@ class RayCluster:
                 raise self._away("the connection is lost") from error
 
     def _next(self, answers: Answers, patience: Patience) -> Message:
-        """Return the next message. Raises PlayersAwayError if it is that the cluster is lost."""
+        """Return the next message. Raises PlayersAwayError if the cluster is lost, OrderLostError if the process is."""
         while True:
             try:
                 message = answers.get(timeout=POLL_SECONDS)
@@ -117,17 +124,19 @@ class RayCluster:
                 continue
             if "lost" in message:
                 raise self._away(message["lost"])
+            if "ended" in message:
+                raise OrderLostError(str(self._away(message["ended"])))
             return message
 
     def _listen(self, process: subprocess.Popen[str], first: Answers) -> None:
         """Hand out what the process writes; when it ends, everybody hears of it."""
         assert process.stdout is not None
-        reason = "the process that was connected to it has ended"
+        last = {"ended": "the process that was connected to it has ended"}
         with process.stdout as lines:
             for line in lines:
                 message = json.loads(line)
-                if "lost" in message:
-                    reason = message["lost"]
+                if "lost" in message or "ended" in message:
+                    last = message
                 elif "cpus" in message:
                     first.put(message)
                 else:
@@ -140,7 +149,7 @@ class RayCluster:
             if self._process is process:
                 self._process = None
             for answers in [first, *self._waiting.values()]:
-                answers.put({"lost": reason})
+                answers.put(last)
 
     def _away(self, reason: str) -> PlayersAwayError:
         return PlayersAwayError(f"the Ray cluster at {self._address} is away: {reason}")

@@ -1,8 +1,8 @@
 """A process that holds the connection to a Ray cluster: Ray ends whatever process has lost its cluster, unasked.
 
 On its standard input come lines `{"number": 7, "order": {...}}` and `{"cancel": 7}`. It writes `{"cpus": 8}` when it is
-connected, `{"number": 7, "answer": "..."}` or `{"number": 7, "died": "..."}` for each order, and `{"lost": "..."}`
-before it ends for want of a cluster. It ends when its input does.
+connected, `{"number": 7, "answer": "..."}` or `{"number": 7, "died": "..."}` for each order, and before it ends
+`{"lost": "..."}` for want of a cluster, `{"ended": "..."}` for another reason. It ends when its input does.
 """
 
 from __future__ import annotations
@@ -63,25 +63,36 @@ class Driver:
                 self._take_orders()
                 self._give_answers()
             except Exception as error:  # none of an order's own: those are its answer
-                self._end(first_line(error))
+                self._end_if_away()
+                self._end(first_line(error), what="ended")
 
     def _take_orders(self) -> None:
-        import ray
-
         while not self._orders.empty() or not self._playing:
             message = self._orders.get()
-            if "cancel" in message:
-                for reference in [one for one, number in self._playing.items() if number == message["cancel"]]:
-                    ray.cancel(reference, force=True)
-                    del self._playing[reference]
-                continue
-            order = PlayOrder.model_validate(message["order"])
+            number: int = message["cancel"] if "cancel" in message else message["number"]
             try:
-                files = files_of(order)
-            except OSError as error:
-                self._say({"number": message["number"], "died": f"a policy's copy cannot be read: {error}"})
-                continue
-            self._playing[self._play.remote(order.model_dump_json(), files)] = message["number"]
+                if "cancel" in message:
+                    self._cancel(number)
+                else:
+                    self._hand_out(number, PlayOrder.model_validate(message["order"]))
+            except Exception as error:  # if the cluster is there, this order's alone: others may be played
+                self._end_if_away()
+                self._say({"number": number, "died": f"{type(error).__name__}: {first_line(error)}"})
+
+    def _cancel(self, number: int) -> None:
+        import ray
+
+        for reference in [one for one, known in self._playing.items() if known == number]:
+            del self._playing[reference]
+            ray.cancel(reference, force=True)
+
+    def _hand_out(self, number: int, order: PlayOrder) -> None:
+        try:
+            files = files_of(order)
+        except OSError as error:
+            self._say({"number": number, "died": f"a policy's copy cannot be read: {error}"})
+            return
+        self._playing[self._play.remote(order.model_dump_json(), files)] = number
 
     def _give_answers(self) -> None:
         import ray
@@ -92,7 +103,7 @@ class Driver:
                 self._say({"number": number, "answer": ray.get(reference)})
             except ray.exceptions.LocalRayletDiedError as error:
                 self._end(first_line(error))
-            except ray.exceptions.RayError as error:
+            except Exception as error:  # Ray raises many kinds, and whatever reading an answer does
                 if not isinstance(error, ray.exceptions.RayTaskError):
                     self._see_whether_it_is_gone()
                 self._say({"number": number, "died": f"{type(error).__name__}: {first_line(error)}"})
@@ -137,9 +148,9 @@ class Driver:
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
 
-    def _end(self, reason: str) -> NoReturn:
+    def _end(self, reason: str, *, what: str = "lost") -> NoReturn:
         """Say why, and go: whatever state Ray is in."""
-        self._say({"lost": reason})
+        self._say({what: reason})
         os._exit(1)
 
 

@@ -32,6 +32,16 @@ class Rests:
         with self._lock:
             self._until.pop(unit, None)
 
+    def end_of(self, request: int) -> None:
+        """Let everything of a request be played at once."""
+        with self._lock:
+            self._until = {unit: until for unit, until in self._until.items() if unit[0] != request}
+
+    def left(self, unit: UnitKey) -> float:
+        """Return for how many seconds more a unit rests; 0: it does not."""
+        with self._lock:
+            return max(0.0, self._until.get(unit, 0.0) - self._clock())
+
     def resting(self) -> list[UnitKey]:
         """Return the units that rest now."""
         with self._lock:

@@ -69,7 +69,7 @@ class SimulationView(BaseModel):
     state: str = Field(description="queued, running, done, failed or cancelled")
     played: float | None = Field(None, description="while it is running: the share that has been played, if known")
     deaths: int = Field(description="how often its worker died; a few times it is played again, after a pause")
-    reason: str | None = Field(description="why it failed, or how its worker died last")
+    reason: str | None = Field(description="why it failed, or how its worker died last, and when it is played again")
     started_at: datetime | None
     finished_at: datetime | None
     result: ResultView | None

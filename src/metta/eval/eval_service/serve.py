@@ -41,7 +41,7 @@ def serve(config: EvalServiceConfig) -> int:
         raise ConfigError(
             f"host={config.host} is seen from elsewhere: give a token of your own, in {TOKEN_VARIABLE} or token_file="
         )
-    config.policies_folder.mkdir(parents=True, exist_ok=True)
+    make_folders(config)
     with ExitStack() as ending, _also_when_told_to_end(ending):
         engine = open_database(config.database_address())
         ending.callback(engine.dispose)
@@ -62,6 +62,22 @@ def serve(config: EvalServiceConfig) -> int:
         settings = uvicorn.Config(create_app(service), log_level="warning", access_log=False)
         uvicorn.Server(settings).run(sockets=[listening])
     return 0
+
+
+def make_folders(config: EvalServiceConfig) -> None:
+    """Make the service's folder, which nobody else may read: policies, requests and replays are in it.
+
+    One that is there is left as it is, but for the copies of policies in it. Raises ServiceError.
+    """
+    try:
+        config.folder.parent.mkdir(parents=True, exist_ok=True)
+        config.folder.mkdir(mode=0o700, exist_ok=True)
+        config.policies_folder.mkdir(mode=0o700, exist_ok=True)
+        config.policies_folder.chmod(0o700)
+    except OSError as error:
+        raise ServiceError(
+            f"cannot use {config.folder}: {error.strerror or error}; service_dir= names another"
+        ) from error
 
 
 @contextmanager

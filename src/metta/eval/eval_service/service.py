@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,7 +36,7 @@ class EvalService:
         with self.copies.using() as keep:
             request, is_new = self.store.ask(self._new_request(ask, keep=keep))
         self.copies.prune_if_due(self.store.needed_copies)
-        self.dispatcher.wake()
+        self.dispatcher.end_rests(request.number)
         return Asked(is_new=is_new, request=self._now(request))
 
     def check(self, ask: Ask) -> Checked:
@@ -74,6 +75,8 @@ class EvalService:
         """End what has not ended of a request; None: there is none."""
         found = self.store.cancel(request_id)
         self.dispatcher.end(request_id)
+        if found is not None:
+            self.dispatcher.end_rests(found.number)
         return found
 
     def health(self, challenge: str | None) -> Health:
@@ -91,12 +94,18 @@ class EvalService:
         ]
 
     def _now(self, request: RequestView) -> RequestView:
-        """Add what only we know: how far the games are that are being played, and whether any can be."""
-        if request.state in OPEN:
-            request.waits_for = self.dispatcher.outage()
-        for one in request.simulations:
+        """Add what only we know: how far the games are that are being played, and why others are not."""
+        open_, resting = [one for one in request.simulations if one.state in OPEN], []
+        for one in open_:
             if one.state == "running":
                 one.played = self.dispatcher.share_played(request.id, one.name)
+            elif seconds := self.dispatcher.seconds_of_rest(request.number, one.name):
+                one.reason = f"{one.reason}; it is played again in {math.ceil(seconds)} s"
+                resting.append(one)
+        if open_:
+            request.waits_for = self.dispatcher.outage()
+            if request.waits_for is None and len(resting) == len(open_):
+                request.waits_for = f"{resting[0].name}: {resting[0].reason}"
         return request
 
     def _new_request(self, ask: Ask, *, keep: Keep | None = None) -> NewRequest:

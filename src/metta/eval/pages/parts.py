@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from metta.eval.game_pairs import lacks_replays, number
+from metta.eval.game_pairs import decimals, lacks_replays, number
 from metta.eval.report import Report
 from metta.eval.scores import OVERALL, Versus
 from metta.eval.statistics import FEW, Interval, Summary
@@ -75,14 +75,15 @@ def pair_table(report: Report) -> str:
     """Return the games in which the first policy differs most from the others; a score is a link to its replay."""
     if not report.pairs:
         return ""
+    digits = decimals(report.pairs)
     lines = [
         [
             name(pair.other),
             left(pair.simulation),
             left(str(pair.seed)),
-            _watched(report, pair.score, pair.replay),
-            _watched(report, pair.other_score, pair.other_replay),
-            number(pair.difference, sign="+"),
+            _watched(report, number(pair.score, digits[pair.simulation]), pair.replay),
+            _watched(report, number(pair.other_score, digits[pair.simulation]), pair.other_replay),
+            number(pair.difference, digits[pair.simulation], sign="+"),
         ]
         for pair in report.pairs
     ]
@@ -93,11 +94,9 @@ def pair_table(report: Report) -> str:
     return f'{table(header, lines)}\n<p class="note">{note}</p>'
 
 
-def _watched(report: Report, score: float, replay: str | None) -> str:
+def _watched(report: Report, score: str, replay: str | None) -> str:
     """A score in one game, as a link to it if it was recorded."""
-    if replay is None:
-        return number(score)
-    return f'<a href="{text(_link(report, replay))}">{number(score)}</a>'
+    return score if replay is None else f'<a href="{text(_link(report, replay))}">{score}</a>'
 
 
 def _link(report: Report, url: str) -> str:
