@@ -10,7 +10,7 @@ import pytest
 
 from metta.agent import make_policy
 from metta.agent.artifact import save_policy
-from metta.envs.vec_env import token_space
+from metta.envs.spaces import token_space
 from metta.errors import CheckpointError, SuiteError
 from metta.eval import SUITES, EvalRewardSummary, Suite, named_suite, world_suite
 from metta.eval.suites import shared_suite
@@ -203,3 +203,17 @@ def test_a_run_that_plays_the_others_is_fixed_to_its_epoch_wherever_it_lies(tmp_
 def test_no_simulation_is_called_all() -> None:
     with pytest.raises(SuiteError, match="cannot be called 'all'"):
         Suite(name="mine", simulations=[SimulationConfig(name="all", world=arena())])
+
+
+def test_games_that_are_the_same_keep_the_hash_under_which_they_were_stored() -> None:
+    """A new option of a world must leave these alone while it is not used: it would hide every score from before."""
+    suites = {name: named_suite(name) for name in ("arena", "arena_basic_easy_shaped", "navigation")}
+    assert {name: suite.hash for name, suite in suites.items()} == {
+        "arena": "dd706c8228e7",
+        "arena_basic_easy_shaped": "a6599cdda5e6",
+        "navigation": "711593ca3efc",
+    }
+    assert [simulation.env() for simulation in suites["arena"].simulations] == ["7c4f6ed8e45c", "73984c1ed28e"]
+    with_rule = suites["arena"].simulations[0]
+    with_rule.world.rules = [RuleConfig(function="tests.grid.own.pay")]
+    assert with_rule.env() != "7c4f6ed8e45c"

@@ -13,9 +13,9 @@ import pytest
 
 from metta.grid import CompiledWorld, WorldConfig, compile_world
 from metta.grid.compile import allocate_rules
-from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
+from metta.grid.cpu import reset_world, step_worlds
 from metta.grid.maps import SYMBOL_OF, SYMBOLS
-from metta.grid.ruleset import VERBS
+from metta.grid.ruleset import VERBS, allocate_buffers
 from metta.grid.world import (
     AGENT_ORIENTATION,
     AGENT_POSITION,

@@ -20,7 +20,8 @@ import sys, time
 begun = time.perf_counter()
 from metta.grid import compile_world, WorldConfig
 from metta.grid.compile import allocate_rules
-from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
+from metta.grid.cpu import reset_world, step_worlds
+from metta.grid.ruleset import allocate_buffers
 from metta.grid.world import AGENT_ORIENTATION, allocate_state
 compiled = compile_world(WorldConfig(num_agents=1, actions={"rotate": {"enabled": True}}))
 rules, state = allocate_rules(compiled.sizes, 1), allocate_state(compiled.sizes, 1)

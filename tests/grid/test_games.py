@@ -20,6 +20,7 @@ from metta.grid.worlds import arena, easy_arena
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "grid_games.json"
 NUM_GAMES = 30
+NUM_OWN = 10  # with rules of the user's own
 
 
 def run_plain(*arguments: str) -> str:
@@ -31,12 +32,16 @@ def run_plain(*arguments: str) -> str:
 @pytest.fixture(scope="module")
 def plain() -> dict[str, Any]:
     """What a process without the JIT made of the random games (random_games.py)."""
-    return json.loads(run_plain(str(NUM_GAMES), str(NUM_GAMES)))
+    return json.loads(run_plain(str(NUM_GAMES), str(NUM_GAMES), str(NUM_OWN)))
 
 
 def test_compiled_rules_equal_plain_python_in_random_worlds(games, plain):
     assert [games.play(seed) for seed in range(NUM_GAMES)] == plain["random"]
     assert [games.play(seed, wide=True) for seed in range(NUM_GAMES)] == plain["wide"]
+
+
+def test_compiled_rules_of_ones_own_equal_plain_python_in_random_worlds(games, plain):
+    assert [games.play(seed, own=True) for seed in range(NUM_OWN)] == plain["own"]
 
 
 def test_the_compared_games_take_every_branch_of_every_rule(plain):

@@ -24,18 +24,17 @@ from metta.envs.cuda_memory import (
 )
 from metta.envs.plain import update_digest
 from metta.envs.snapshots import check_snapshot
-from metta.envs.spaces import TokenSpace
+from metta.envs.spaces import TokenSpace, token_space
 from metta.envs.tasks import EpisodeEnd, SingleTask, Task, TaskSource, tasks_from_plain, tasks_to_plain
-from metta.envs.vec_env import token_space
 from metta.errors import CheckpointError, ConfigError
 from metta.grid import CompiledWorld, compile_world
 from metta.grid.compile import allocate_rules
-from metta.grid.cpu import allocate_buffers, reset_world
+from metta.grid.cpu import reset_world
 from metta.grid.cuda.episodes import Episodes, allocate_episodes
 from metta.grid.cuda.kernels import BEGIN, DRAW, NOISE, OBSERVE, SETTLE, Kernel
 from metta.grid.cuda.launch import launch, prepare
 from metta.grid.cuda.own import act_kernels, check_own_rules
-from metta.grid.ruleset import SHARED_FIELDS
+from metta.grid.ruleset import SHARED_FIELDS, allocate_buffers
 from metta.grid.world import State, allocate_state
 from metta.grid.world_stats import sum_converter_stats
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metta.grid.compile import Feature
+from metta.grid.compile import CompiledWorld, Feature
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,16 @@ class DiscreteSpace:
 
 
 Space = TokenSpace | BoxSpace | DiscreteSpace
+
+
+def token_space(compiled: CompiledWorld) -> TokenSpace:
+    """Return the space of what an agent of this world sees."""
+    observation = compiled.config.observation
+    return TokenSpace(
+        num_tokens=observation.num_tokens,
+        height=observation.height,
+        width=observation.width,
+        features=compiled.features,
+        object_types=dict(compiled.object_types),
+        action_names=compiled.action_names,
+    )

@@ -16,14 +16,14 @@ from metta.envs.capacity import grow_state
 from metta.envs.noise import action_noise
 from metta.envs.plain import update_digest
 from metta.envs.snapshots import check_snapshot
-from metta.envs.spaces import TokenSpace
+from metta.envs.spaces import TokenSpace, token_space
 from metta.envs.tasks import EpisodeEnd, Task, TaskSource, tasks_from_plain, tasks_to_plain
 from metta.errors import ConfigError
 from metta.grid import CompiledWorld, WorldConfig, compile_world
 from metta.grid.compile import allocate_rules, check_compatible, write_rules_row
-from metta.grid.cpu import allocate_buffers, reset_world, step_worlds
+from metta.grid.cpu import reset_world, step_worlds
 from metta.grid.rng import staggered_length
-from metta.grid.ruleset import Buffers
+from metta.grid.ruleset import Buffers, allocate_buffers
 from metta.grid.world import WORLD_STEP, Sizes, State, allocate_state, largest
 from metta.grid.world_stats import sum_converter_stats
 
@@ -378,16 +378,3 @@ class VecEnv:
             self.observations[idle] = 255
             for array in (self.token_counts, self.rewards, self.terminals, self.truncations, self.action_success):
                 array[idle] = 0
-
-
-def token_space(compiled: CompiledWorld) -> TokenSpace:
-    """Return the space of what an agent of this world sees."""
-    observation = compiled.config.observation
-    return TokenSpace(
-        num_tokens=observation.num_tokens,
-        height=observation.height,
-        width=observation.width,
-        features=compiled.features,
-        object_types=dict(compiled.object_types),
-        action_names=compiled.action_names,
-    )

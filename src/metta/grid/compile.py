@@ -35,7 +35,7 @@ from metta.grid.reset import (
     MEANING_TEMPLATE,
     NOTHING,
 )
-from metta.grid.ruleset import Rules
+from metta.grid.ruleset import Rules, allocate_buffers
 from metta.grid.world import CELL_FIRST_OBJECT, MARGIN, Sizes, allocate_state
 from metta.grid.world_stats import ConverterStats, converter_stats_of
 
@@ -306,8 +306,6 @@ def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
 
 def tables_of(rules: Rules, sizes: Sizes) -> Tables:
     """Return arrays of the types that a world's have, by which functions are compiled."""
-    from metta.grid.cpu import allocate_buffers  # which needs this module
-
     return rules, allocate_state(sizes, 1), allocate_buffers(sizes, 1)
 
 

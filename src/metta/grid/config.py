@@ -163,5 +163,8 @@ class WorldConfig(Config):
     resource_loss_prob: float = Field(0.0, ge=0.0, le=1.0)
     allow_diagonals: bool = False
     recipe_details_obs: bool = False
-    rules: list[RuleConfig] = Field(default_factory=list, max_length=8, description="of one's own, in order")
+    # Not written while empty: worlds from before there were such rules keep their hashes, and what is stored under them
+    rules: list[RuleConfig] = Field(
+        default_factory=list, max_length=8, exclude_if=lambda rules: not rules, description="of one's own, in order"
+    )
     map: MapConfig = Field(default_factory=lambda: AsciiMapConfig(text="@"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from metta.grid.check import wrong_number_of_agents
 from metta.grid.compile import CompiledWorld, write_rules_row
 from metta.grid.jit import JIT_ENABLED, prepare
@@ -13,23 +11,7 @@ from metta.grid.maps import GridMap
 from metta.grid.reset import begin_world
 from metta.grid.ruleset import WINDOW_OFFSET, Buffers, Rules
 from metta.grid.threads import step_batch, step_some
-from metta.grid.world import MARGIN, Sizes, State
-
-
-def allocate_buffers(sizes: Sizes, num_worlds: int) -> Buffers:
-    """Return buffers for a batch: observations empty (255), every world active."""
-    E, A = num_worlds, sizes.agents
-    return Buffers(
-        actions=np.zeros((E, A), np.int32),
-        observations=np.full((E, A, sizes.tokens, 3), 255, np.uint8),
-        token_counts=np.zeros((E, A), np.int32),
-        terminals=np.zeros((E, A), np.bool_),
-        truncations=np.zeros((E, A), np.bool_),
-        action_success=np.zeros((E, A), np.bool_),
-        active=np.ones(E, np.bool_),
-        order=np.zeros((E, A), np.int32),
-        pools=np.zeros((E, sizes.teams, 2), np.float32),
-    )
+from metta.grid.world import MARGIN, State
 
 
 def step_worlds(rules: Rules, state: State, buffers: Buffers, threads: int = 1) -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metta.grid.world import Sizes
+
 # Verbs, in the order of the flat action list.
 VERB_NOOP = 0
 VERB_MOVE = 1
@@ -159,3 +161,19 @@ class Buffers(NamedTuple):
     active: NDArray[np.bool_]  # [E] worlds that are stepped; the others' rows are left alone
     order: NDArray[np.int32]  # [E, A]
     pools: NDArray[np.float32]  # [E, teams, 2]
+
+
+def allocate_buffers(sizes: Sizes, num_worlds: int) -> Buffers:
+    """Return buffers for a batch: observations empty (255), every world active."""
+    E, A = num_worlds, sizes.agents
+    return Buffers(
+        actions=np.zeros((E, A), np.int32),
+        observations=np.full((E, A, sizes.tokens, 3), 255, np.uint8),
+        token_counts=np.zeros((E, A), np.int32),
+        terminals=np.zeros((E, A), np.bool_),
+        truncations=np.zeros((E, A), np.bool_),
+        action_success=np.zeros((E, A), np.bool_),
+        active=np.ones(E, np.bool_),
+        order=np.zeros((E, A), np.int32),
+        pools=np.zeros((E, sizes.teams, 2), np.float32),
+    )

@@ -12,7 +12,6 @@ import pytest
 from metta.errors import ConfigError
 from metta.grid import compile_world
 from metta.grid.compile import allocate_rules
-from metta.grid.cpu import allocate_buffers
 from metta.grid.cuda import ptx as ptx_module
 from metta.grid.cuda.episodes import allocate_episodes
 from metta.grid.cuda.kernels import ACT, KERNELS, Kernel
@@ -20,6 +19,7 @@ from metta.grid.cuda.own import own_kernel
 from metta.grid.cuda.ptx import check_packages, compile_ptx
 from metta.grid.jit import JIT_ENABLED, prepare
 from metta.grid.own_rules import plain_function
+from metta.grid.ruleset import allocate_buffers
 from metta.grid.world import allocate_state
 from metta.grid.worlds import arena
 
