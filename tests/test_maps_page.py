@@ -141,6 +141,9 @@ def test_files_are_shown_as_text_or_pixel_by_pixel(capsys: pytest.CaptureFixture
     assert shown(capsys, "metta map level.txt").startswith("seed 0\n#@\n._\n")
     Image.fromarray(np.array([[[214, 48, 49], [84, 78, 74]]], np.uint8)).save("level.png")
     assert shown(capsys, "metta map level.png").startswith("seed 0\n@#\n")
+    Image.fromarray(np.array([[[214, 48, 49], [84, 78, 74]]], np.uint8).repeat(8, 0).repeat(8, 1)).save("large.png")
+    assert shown(capsys, "metta map large.png image_cell=8").startswith("seed 0\n@#\n")
+    assert "  image_cell " in shown(capsys, "metta map -h")
     Path("level.bin").write_bytes(b"\xff\xfe\x00")
     assert main(["map", "level.bin"]) == 2
     assert capsys.readouterr().err.startswith("metta: image: level.bin cannot be read as an image: ")
@@ -157,6 +160,8 @@ def test_files_are_shown_as_text_or_pixel_by_pixel(capsys: pytest.CaptureFixture
         ("maze seeds=-1", "seeds"),
         ("maze 5", "unexpected '5': settings are key=value, options begin with -"),
         ("maze --pgn x.png", "unknown option --pgn (did you mean --png, --json, --help?)"),
+        ("maze image_cell=8", "unknown key 'image_cell'"),  # the maze is no image
+        ("instances instances=0", "instances: given '0', allowed: "),
         ("maze --png", "--png needs a value"),
         ("maze --png x.bmp", "png: given 'x.bmp', allowed: a file whose name ends in .png"),
         ("function function=nowhere.f", "function: given 'nowhere.f'; nowhere cannot be imported"),

@@ -16,9 +16,12 @@ Folder = Annotated[str, AfterValidator(expanduser)]
 
 
 class Config(BaseModel):
-    """A configuration model: unknown keys are errors that name the nearest, and every assignment is validated."""
+    """A configuration model: unknown keys are errors that name the nearest, and every assignment is validated.
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    Numbers are finite: as JSON, by which configurations are kept and told apart, all others would be null.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=(), allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -40,9 +43,9 @@ class Config(BaseModel):
 
 
 def path_in(data: Any, location: Sequence[int | str]) -> str:
-    """Return the dotted path of pydantic's location in `data`, without the names of variants that it holds."""
+    """Return the dotted path of pydantic's location in a model's `data`, without the names of variants in it."""
     parts = []
-    is_new = True  # nothing was said of `data` yet, so that the next part may be the name of its variant
+    is_new = False  # a part was entered just now, so that the next may be the name of its variant
     for number, part in enumerate(location):
         if is_new and part == _item(data, "type"):
             is_new = False

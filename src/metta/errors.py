@@ -6,6 +6,7 @@ The command line prints the message alone and exits with `exit_code`; programmer
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -101,3 +102,11 @@ def nearest(name: str, allowed: Iterable[str], *, count: int = 3) -> str:
     """Return ` (did you mean a, b?)` for the names closest to `name`, or an empty text when none is close."""
     close = difflib.get_close_matches(name, list(allowed), n=count, cutoff=0.5)
     return f" (did you mean {', '.join(close)}?)" if close else ""
+
+
+def reason_of_import(error: BaseException) -> str:
+    """Return in one line why a user's module could not be imported; where it is, if it ended the process."""
+    if isinstance(error, SystemExit):
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f"SystemExit ({last.filename}, line {last.lineno})"
+    return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"

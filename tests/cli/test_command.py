@@ -199,6 +199,14 @@ def test_a_recipe_that_cannot_be_loaded_is_told_in_one_line(capsys: pytest.Captu
     assert "No module named 'nothing_of_that_name'" in capsys.readouterr().err
 
 
+def test_a_recipe_that_ends_the_process_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write_recipe("experiments/recipes/leaves.py", "import sys\n\nsys.exit()\n")
+    assert main(["train", "leaves"]) == 2
+    place = f"{Path.cwd()}/experiments/recipes/leaves.py, line 3"
+    expected = f"metta: recipe 'experiments.recipes.leaves' cannot be loaded: SystemExit ({place})\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_a_parameter_without_a_default_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     write_recipe("experiments/recipes/mine.py")
     assert main(["run", "mine.needs"]) == 2

@@ -216,6 +216,24 @@ def test_the_other_names_stand_for_their_paths() -> None:
     assert sort_arguments(["trainer.num_workers=2"]).text_of("system.threads") == "2"
 
 
+def test_a_key_that_is_called_like_its_type_keeps_its_name_in_messages() -> None:
+    from metta.grid.config import WorldConfig
+    from metta.grid.maps.config import InstancesMapConfig, ScatterMapConfig
+
+    config = InstancesMapConfig(instance=ScatterMapConfig())
+    for whole, path in ((config, "instances"), (WorldConfig(map=config), "map.instances")):
+        with pytest.raises(ConfigError) as error:
+            override(whole, [Setting(path, "0")])
+        assert str(error.value).startswith(f"{path}: given '0', allowed: ")
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e999"])
+def test_a_number_that_is_not_finite_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        override(Batch(), [Setting("learning_rate", text)])
+    assert str(error.value) == f"learning_rate: given {text!r}, allowed: a number"
+
+
 def test_words_are_sorted_into_settings_flags_and_the_rest() -> None:
     found = sort_arguments(["arena", "a.b=c", "--dry-run", "--gif", "--x=1", "train_dir/a=b/x.pt", "--", "-v"])
     assert found.words == ("arena", "train_dir/a=b/x.pt", "-v")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numba.core.extending import intrinsic
 
@@ -63,8 +65,53 @@ def allocates(rules, state, buffers, e):
     state.rewards[e, 0] = np.zeros(3, np.float32)[0]
 
 
+def spends(rules, state, buffers, e, price=5):
+    """Whoever cannot pay loses a point; with an `int` around what is read it is the same in plain Python."""
+    for a in range(state.agents.shape[1]):
+        if state.inventory[e, a, 0] - price < 0:
+            state.rewards[e, a] -= np.float32(1.0)
+
+
+def spends_whole_numbers(rules, state, buffers, e, price=5):
+    """The same, as it should be written."""
+    for a in range(state.agents.shape[1]):
+        if int(state.inventory[e, a, 0]) - price < 0:
+            state.rewards[e, a] -= np.float32(1.0)
+
+
+def generates(rules, state, buffers, e):
+    yield e
+
+
+async def waits(rules, state, buffers, e):
+    state.rewards[e, 0] = 1.0
+
+
+async def waits_and_generates(rules, state, buffers, e):
+    yield e
+
+
+class Pays:
+    """What can be called, and is no function."""
+
+    def __call__(self, rules, state, buffers, e):
+        state.rewards[e, 0] = 1.0
+
+
+an_object = Pays()
+a_part = functools.partial(pay, amount=1.0)
+
+
 def too_few(rules, state):
     state.rewards[0, 0] = 1.0
+
+
+def by_keyword(rules, state, buffers, e, *, gain=3):
+    state.rewards[e, 0] += np.float32(gain)
+
+
+def any_number(rules, state, buffers, e, *gain):
+    state.rewards[e, 0] += np.float32(gain[0])
 
 
 @intrinsic

@@ -104,11 +104,6 @@ def test_a_stat_that_does_not_exist(table: str) -> None:
         ("resources", ["a", "b", "a"], "resources.2: given 'a' a second time; allowed: each resource once"),
         ("resources", ["a", ""], "resources.1: given an empty name; allowed: at least one character"),
         (
-            "agent.rewards.inventory.heart",
-            float("nan"),
-            "agent.rewards.inventory.heart: given nan; allowed: finite numbers",
-        ),
-        (
             "objects.agent",
             {"type": "wall", "type_id": 99},
             "objects.agent: given a name that is taken; allowed: any but agent, agent.<team> and empty",
@@ -142,7 +137,70 @@ def test_a_quantity_out_of_range_that_slipped_into_a_dictionary(
     assert refused(config) == f"objects.altar.{table}.{name}: given {value}; allowed: {allowed}"
 
 
+NOT_FINITE = [float("inf"), -float("inf"), float("nan")]
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("path", ["agent.rewards.stats", "agent.action_failure_penalty", "rules.0.parameters"])
+def test_a_number_that_is_not_finite_is_refused_where_it_is_given(path: str, value: float) -> None:
+    key = "x" if path.startswith("rules") else "heart.gained"
+    given = value if path.endswith("penalty") else {key: value}
+    data: Any = arena().model_dump()
+    data["rules"] = [{"function": "a.b", "parameters": {}}]
+    *parents, last = path.split(".")
+    target = data
+    for name in parents:
+        target = target[int(name) if isinstance(target, list) else name]
+    target[last] = given
+    with pytest.raises(ValidationError) as error:
+        WorldConfig.model_validate(data)
+    where = path if given is value else f"{path}.{key}"
+    assert explain(error.value, data).splitlines()[0] == f"{where}: given {value}; allowed: a finite number"
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_a_number_that_is_not_finite_is_refused_when_it_slipped_into_a_dictionary(value: float) -> None:
+    config = arena()
+    config.agent.rewards.inventory["heart"] = value
+    assert refused(config) == f"agent.rewards.inventory.heart: given {value}; allowed: a finite number"
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_parameters_of_a_map_are_finite_at_any_depth(value: float) -> None:
+    for given, path in ((value, "x"), ([1, value], "x.1"), ({"a": [{"b": value}]}, "x.a.0.b")):
+        data = arena().model_dump() | {"map": {"type": "function", "function": "a.b", "parameters": {"x": given}}}
+        with pytest.raises(ValidationError) as error:
+            WorldConfig.model_validate(data)
+        assert explain(error.value, data) == f"map.parameters.{path}: given {value}; allowed: a finite number"
+
+
+def test_two_objects_whose_statistics_would_have_one_name_are_refused() -> None:
+    def converter(number: int, output: str) -> dict[str, Any]:
+        return {"type": "converter", "type_id": number, "output_resources": {output: 1}, "cooldown": 1}
+
+    data = arena().model_dump() | {
+        "resources": ["c", "b.c"],
+        "actions": {},
+        "agent": {},
+        "objects": {"k": converter(40, "b.c"), "k.b": converter(41, "c")},
+        "map": {"type": "ascii", "text": "@"},
+        "num_agents": 1,
+    }
+    assert refused(WorldConfig.model_validate(data)) == (
+        "objects.k.b: given a name by which its statistic 'k.b.c.removed' is called as one of objects.k; "
+        "allowed: another"
+    )
+
+
 MAP_MISTAKES = {
+    "a team that an observation cannot show": (
+        {"type": "ascii", "text": "@q", "legend": {"q": "agent.300"}},
+        "map.legend.q: given 'agent.300'; allowed: teams 0 to 255",
+    ),
+    "the same by swapping": (
+        {"type": "mirror", "swap_teams": True, "part": {"type": "scatter", "agents": {255: 12}}},
+        "map.swap_teams: given true, which puts agents of team 255 into team 256; allowed: teams 0 to 255",
+    ),
     "an object that the world does not have": (
         {"type": "scatter", "agents": 24, "objects": {"alter": 1}},
         f"map.objects.alter: no such object; given 'alter'; allowed: {OBJECTS} (did you mean altar, lasery?)",

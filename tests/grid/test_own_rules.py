@@ -96,6 +96,15 @@ def test_equal_rules_are_compiled_once():
     assert first.rules.world[0, -16:].tolist() == second.rules.world[0, -16:].tolist() != [0] * 16
 
 
+def test_a_whole_number_and_an_equal_float_are_compiled_apart():
+    def address(amount: float) -> list[int]:
+        rules = [{"function": "tests.grid.own.pay", "parameters": {"amount": amount}}]
+        row: list[int] = compile_world(WorldConfig(num_agents=1, rules=rules)).rules.world[0, -16:].tolist()
+        return row
+
+    assert address(7) != address(7.0) == address(7.0)
+
+
 def test_rules_survive_being_written_as_json():
     config = WorldConfig(num_agents=1, rules=[WARM, {"function": "a.b", "parameters": {"x": 1, "y": 1.0}}])
     again = WorldConfig.model_validate_json(config.model_dump_json())
@@ -110,6 +119,7 @@ def refused(**rule: object) -> str:
 
 
 OWN = "tests.grid.own"
+ALLOWED = "rules, state, buffers, e, then parameters of its own, without * and **"
 NAMES = "allowed: a number, or one of ore, warmth, fire"
 
 
@@ -134,13 +144,39 @@ NAMES = "allowed: a number, or one of ore, warmth, fire"
         (
             "too_few",
             {},
-            f"rules.0.function: given {OWN}.too_few(rules, state); allowed: rules, state, buffers, e, then "
-            "parameters of its own",
+            f"rules.0.function: given {OWN}.too_few(rules, state); allowed: {ALLOWED}",
+        ),
+        (
+            "by_keyword",
+            {},
+            f"rules.0.function: given {OWN}.by_keyword(rules, state, buffers, e, *, gain=3); allowed: {ALLOWED}",
+        ),
+        (
+            "any_number",
+            {"gain": 1},
+            f"rules.0.function: given {OWN}.any_number(rules, state, buffers, e, *gain); allowed: {ALLOWED}",
         ),
     ],
 )
 def test_a_rule_that_cannot_be_called_is_refused(function: str, parameters: dict[str, object], message: str):
     assert refused(function=f"{OWN}.{function}", parameters=parameters) == message
+
+
+@pytest.mark.parametrize(
+    ("function", "given"),
+    [
+        ("builtins.int", "of type type"),
+        ("builtins.print", "of type builtin_function_or_method"),
+        (f"{OWN}.a_part", "of type partial"),
+        (f"{OWN}.an_object", "of type Pays"),
+        (f"{OWN}.generates", "a generator or a coroutine"),
+        (f"{OWN}.waits", "a generator or a coroutine"),
+        (f"{OWN}.waits_and_generates", "a generator or a coroutine"),
+    ],
+)
+def test_what_is_no_plain_function_is_no_rule(function: str, given: str):
+    expected = f"rules.0.function: given {function!r}, which is {given}; allowed: a plain Python function"
+    assert refused(function=function) == expected
 
 
 @pytest.mark.parametrize(
@@ -175,7 +211,7 @@ def test_the_hash_of_a_world_knows_the_sources_of_its_functions(tmp_path: Path, 
     before = [rules_hash(config) for config in (plain, by_rule, by_map)]
     assert len(set(before)) == 3 and rules_hash(arena()) == before[0]
     path.write_text(path.read_text() + "# edited\n")
-    module._hash_of.cache_clear()
+    del sys.modules["hashed_rules"]  # as another process has it
     after = [rules_hash(config) for config in (plain, by_rule, by_map)]
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, False]
     assert [own_hash(config) == "" for config in (plain, by_rule, by_map)] == [True, False, False]
@@ -224,6 +260,46 @@ def play_game(ticks: int, **environment: str) -> list[str]:
 def test_compiled_rules_play_the_same_game_as_plain_python_on_any_number_of_threads():
     compiled, plain = play_game(8), play_game(8, NUMBA_DISABLE_JIT="1")
     assert compiled[0] == compiled[1] == plain[0] == plain[1]
+
+
+SPENT = """
+import sys
+import numpy as np
+from metta.envs import SingleTask, VecEnv
+from metta.errors import ConfigError
+from metta.grid import WorldConfig
+rule = {"function": "tests.grid.own." + sys.argv[1], "parameters": {"price": int(sys.argv[2])}}
+world = WorldConfig(num_agents=1, resources=["ore"], agent={"initial_inventory": {"ore": 3}}, rules=[rule])
+env = VecEnv(SingleTask(world, seed=0), num_worlds=1)
+env.reset()
+try:
+    env.step(np.zeros(1, np.int32))
+    print(env.rewards[0])
+except ConfigError as error:
+    print(error)
+"""
+
+
+def spent(*arguments: str, **environment: str) -> str:
+    variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
+        **environment,
+    }
+    command = [sys.executable, "-c", SPENT, *arguments]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_plain_python_refuses_arithmetic_that_compiled_code_does_with_more_bits():
+    from tests.grid import own
+
+    place = f" ({own.__file__}, line {own.spends.__code__.co_firstlineno + 3}); {module.HINT}"
+    overflow = "rule tests.grid.own.spends: overflow encountered in scalar subtract"
+    assert spent("spends", "5", NUMBA_DISABLE_JIT="1") == overflow + place
+    out_of_range = "rule tests.grid.own.spends: Python integer 300 out of bounds for uint8"
+    assert spent("spends", "300", NUMBA_DISABLE_JIT="1") == out_of_range + place
+    assert spent("spends", "5") == "-1.0"
+    assert spent("spends_whole_numbers", "5", NUMBA_DISABLE_JIT="1") == spent("spends_whole_numbers", "5") == "-1.0"
 
 
 EDITED = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from metta.grid import compile_world, stats
+import pytest
+
+from metta.grid import WorldConfig, compile_world, stats
 from metta.grid.world import OBJECT_KIND
 from metta.grid.world_stats import sum_converter_stats
 from metta.grid.worlds import arena
@@ -124,6 +126,20 @@ def test_only_what_a_recipe_names_is_summed(scene):
     ]  # fmt: skip
     assert "lasery.laser.produced" in names and "lasery.laser.consumed" not in names
     assert not [name for name in names if name.startswith(("wall.", "box.", "block."))]
+
+
+@pytest.mark.parametrize("resource", ["conversions", "cooldown", "blocked", "a.b", "a.b.added"])
+def test_a_resource_of_any_name_keeps_all_statistics(resource):
+    """Also where it is called like something else that a converter counts."""
+    lab = {"type": "converter", "type_id": 40, "output_resources": {resource: 1}, "cooldown": 3}
+    config = WorldConfig(
+        resources=["heart", resource], num_agents=1, objects={"lab": lab}, map={"type": "ascii", "text": "@L"}
+    )
+    own = ["conversions.started", "conversions.completed", "blocked.output_full", "blocked.insufficient_input"]
+    assert [*compile_world(config).converter_stats.names] == [
+        f"lab.{name}"
+        for name in (f"{resource}.removed", f"{resource}.produced", *own, "cooldown.started", "cooldown.completed")
+    ]
 
 
 def test_sums_leave_nothing_out(games):

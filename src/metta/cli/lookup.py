@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from metta.errors import ConfigError, MettaError, nearest
+from metta.errors import ConfigError, MettaError, nearest, reason_of_import
 
 BUILT_IN = "metta.recipes"
 USERS_FOLDER = "experiments.recipes"
@@ -75,8 +75,8 @@ def load_recipe(name: str) -> ModuleType:
         return importlib.import_module(module)
     except MettaError:
         raise
-    except Exception as error:  # whatever the user's file does
-        raise ConfigError(f"recipe {module!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's file does
+        raise ConfigError(f"recipe {module!r} cannot be loaded: {reason_of_import(error)}") from error
 
 
 def list_recipes() -> list[Recipe]:

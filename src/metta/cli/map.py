@@ -36,6 +36,12 @@ class Sheet(Config):
     cell: int = Field(8, ge=4, le=64, description="pixels of a cell's side in the picture")
 
 
+class ImageFile(Config):
+    """How a file is read that is an image."""
+
+    image_cell: int = Field(1, ge=1, description="pixels of a cell's side in the image")
+
+
 def run_verb(name: str, argv: Sequence[str]) -> int:
     """Show maps; return the exit code. Raises ConfigError for every mistake in the words."""
     arguments = sort_arguments(with_values(argv, {"--png": "png"}))
@@ -80,7 +86,7 @@ def find_map(word: str, arguments: Arguments) -> tuple[MapConfig, list[Setting]]
     if word in WORLDS:
         return WORLDS[word]().map, settings
     if Path(word).is_file():
-        return _of_file(Path(word)), settings
+        return _of_file(Path(word), settings)
     if find_recipe(word):
         return _of_recipe(word, settings)
     known = dict.fromkeys([*EXAMPLES, *WORLDS, *(recipe.name for recipe in list_recipes())])
@@ -90,14 +96,19 @@ def find_map(word: str, arguments: Arguments) -> tuple[MapConfig, list[Setting]]
     )
 
 
-def _of_file(path: Path) -> MapConfig:
-    """Return what a file draws. Raises MapError if it is neither text nor an image whose colours are known."""
+def _of_file(path: Path, settings: list[Setting]) -> tuple[MapConfig, list[Setting]]:
+    """Return what a file draws, and the settings that do not say how it is read.
+
+    Raises MapError if it is neither text nor an image whose colours are known.
+    """
     if path.suffix.lower() not in DRAWN:
         try:
-            return AsciiMapConfig(text=path.read_text("utf-8"))
+            return AsciiMapConfig(text=path.read_text("utf-8")), settings
         except UnicodeDecodeError:
             pass
-    return map_from_image(path)
+    of_image = [setting for setting in settings if setting.key in ImageFile.model_fields]
+    image, _ = override(ImageFile(), of_image)
+    return map_from_image(path, cell=image.image_cell), [s for s in settings if s not in of_image]
 
 
 def _of_recipe(recipe: str, settings: list[Setting]) -> tuple[MapConfig, list[Setting]]:
@@ -127,6 +138,7 @@ def _page(word: str | None) -> str:
         lines.append("builders; `metta map <builder> -h` shows its settings")
         lines += [f"  {name:<10} {(type(c).__doc__ or '').partition(chr(10))[0]}" for name, c in EXAMPLES.items()]
         lines += [f"worlds: {', '.join(WORLDS)}", "recipe: the map on which it trains", "file: text, or a .png"]
+        tables["settings of a file that is an image"] = setting_rows(ImageFile(), folded=())
     for title, rows in tables.items():
         lines += ["", title]
         lines += [f"  {row.name:<10} {row.default:<24} {row.meaning}".rstrip() for row in rows]

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from metta.envs.action_ids import action_ids
 from metta.envs.rendering import render_rgb, render_text
 from metta.envs.spaces import TokenSpace
 from metta.envs.tasks import EpisodeEnd, SingleTask, Task
@@ -81,11 +82,11 @@ class MettaGridEnv(gymnasium.Env[Observation, np.int64]):
         return self.vec_env.observations[0].copy(), {}
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, Info]:
-        """Play one tick."""
+        """Play one tick; an action that does not exist fails. Raises TypeError for one that is no integer."""
         env = self.vec_env
         if not env.active[0]:
             raise gymnasium.error.ResetNeeded("the episode has ended, or none has begun: call reset() first")
-        env.step(np.array([action], np.int32))
+        env.step(action_ids(action, env.num_actions))
         ended = bool(env.final_index.size)
         observation = env.final_observation[0] if ended else env.observations[0]
         info = episode_info(env, env.episode_ends[0]) if ended else {}
@@ -144,11 +145,14 @@ class MettaGridVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]
     def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
-        """Play one tick in every world. Raises ResetNeeded before the first `reset`."""
+        """Play one tick in every world; actions that do not exist fail.
+
+        Raises ResetNeeded before the first `reset`, TypeError for actions that are no integers.
+        """
         env = self.vec_env
         if not env.active.all():
             raise gymnasium.error.ResetNeeded("no episode has begun: call reset() first")
-        env.step(np.asarray(actions, np.int32))
+        env.step(action_ids(actions, env.num_actions))
         results = env.observations.copy(), env.rewards.copy(), env.terminals.copy(), env.truncations.copy()
         return (*results, self._final_infos())
 

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from metta.envs.action_ids import action_ids
 from metta.envs.gymnasium_env import (
     RENDER_FPS,
     RENDER_MODES,
@@ -94,13 +95,12 @@ class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional depend
     def step(
         self, actions: dict[str, int]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Info]]:
-        """Play one tick with an action for each agent."""
+        """Play one tick with an action for each agent. Raises TypeError for one that is no integer."""
         env, agents = self.vec_env, self.agents
         if not agents:
             return {}, {}, {}, {}, {}
         flat = np.full(env.num_agents, env.action_names.index("noop") if "noop" in env.action_names else -1, np.int32)
-        for agent, action in actions.items():
-            flat[self._number[agent]] = action
+        flat[[self._number[agent] for agent in actions]] = action_ids([*actions.values()], env.num_actions)
         env.step(flat)
         ended = bool(env.final_index.size)
         observations = self._by_agent(env.final_observation if ended else env.observations)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from metta.config import allowed, path_in
 from metta.errors import ConfigError, MapError, nearest
 from metta.grid.config import ActionConfig, AgentConfig, AttackConfig, ConverterConfig, ObjectConfig, WorldConfig
 from metta.grid.maps import MapLimits, agent_team, path_of_name
+from metta.grid.maps.grid_map import MAX_TEAM
 
 MAX_OBJECT_KINDS = 255
 RESERVED_NAMES = ("agent", "empty")
@@ -33,8 +33,6 @@ def check_config(config: WorldConfig) -> None:
             'allowed: an object of type "box", as objects.box = {"type": "box"}',
             path="actions.place_box.enabled",
         )
-    for path, agent in templates_of(config):
-        check_agent(path, agent)
 
 
 def check_fields(config: WorldConfig) -> None:
@@ -100,14 +98,6 @@ def check_objects(config: WorldConfig) -> None:
         raise ConfigError(f"given a second box beside objects.{boxes[0]}; allowed: one", path=f"objects.{boxes[1]}")
 
 
-def check_agent(path: str, agent: AgentConfig) -> None:
-    """Raise ConfigError when a reward is not a number."""
-    for table in ("inventory", "inventory_max", "stats", "stats_max"):
-        for name, value in getattr(agent.rewards, table).items():
-            if not math.isfinite(value):
-                raise ConfigError(f"given {value}; allowed: finite numbers", path=f"{path}.rewards.{table}.{name}")
-
-
 def check_stats(config: WorldConfig, stat_names: Iterable[str]) -> None:
     """Raise ConfigError when a reward is promised for a statistic that does not exist."""
     known = [*stat_names, "reward"]
@@ -121,6 +111,9 @@ def check_stats(config: WorldConfig, stat_names: Iterable[str]) -> None:
 def check_map(config: WorldConfig, objects: dict[str, ObjectConfig], limits: MapLimits) -> None:
     """Raise MapError when a map places what does not exist, or another number of agents."""
     for name, number in limits.counts.items():
+        if (agent_team(name) or 0) > MAX_TEAM:
+            path = path_of_name(config.map, name)
+            raise MapError(f"given {name!r}; allowed: teams 0 to {MAX_TEAM}", path=f"map.{path}" if path else "map")
         if agent_team(name) is None and name not in objects and (name != "wall" or number > 0):
             path = path_of_name(config.map, name)
             raise MapError(unknown(name, "object", objects), path=f"map.{path}" if path else "map")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import types
 
 from metta.errors import ConfigError, nearest, within
@@ -19,18 +20,20 @@ from metta.grid.cache import source_hash
 from metta.grid.config import RuleConfig, WorldConfig
 from metta.grid.jit import JIT_ENABLED, prepare, rule
 from metta.grid.maps import map_functions
-from metta.grid.own_function import find_function, source_of
-from metta.grid.rules.own import plain_rules
+from metta.grid.own_function import find_function, source_digest
+from metta.grid.rules.own import OwnRule, plain_rules
 from metta.grid.ruleset import RULE_OWN_AFTER, RULE_OWN_BEFORE, Buffers, Rules
 from metta.grid.world import State
 
 FIRST_FIELDS = {"before_turns": RULE_OWN_BEFORE, "after_turns": RULE_OWN_AFTER}
 TICK = ("rules", "state", "buffers", "e")  # what every rule is called with, before its parameters
+BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+HINT = "calculate with int(...) of what an array holds, as compiled code does"
 
 Number = int | float
 Tables = tuple[Rules, State, Buffers]
 
-_addresses: dict[tuple[str, tuple[Number, ...]], int] = {}
+_addresses: dict[tuple[Callable[..., None], str], int] = {}  # by function and arguments
 _machine_code: list[Any] = []  # lives as long as its object
 
 
@@ -43,9 +46,10 @@ def write_own_rules(rules: Rules, config: WorldConfig, kinds: Sequence[str], tab
     fields = dict(FIRST_FIELDS)
     for i, (own, arguments) in enumerate(zip(config.rules, all_arguments(config, kinds), strict=True)):
         with within(f"rules.{i}"):
-            key = (own.function, arguments)
+            plain = plain_function(own.function)
+            key = (plain, repr(arguments))  # as text, 1 and 1.0 are two
             if key not in _addresses:
-                _addresses[key] = _compile(*key, tables())
+                _addresses[key] = _compile(own.function, plain, arguments, tables())
             rules.world[0, fields[own.moment]] = _addresses[key]
             fields[own.moment] += 1
 
@@ -62,11 +66,11 @@ def all_arguments(config: WorldConfig, kinds: Sequence[str]) -> list[tuple[Numbe
 
 def arguments_of(own: RuleConfig, names: Mapping[str, Sequence[str]]) -> list[Number]:
     """Return the values of a rule's parameters in order; the name of a resource or object becomes its number."""
-    parameters = list(inspect.signature(find_function(own.function)).parameters.values())
-    if len(parameters) < len(TICK):
-        given = ", ".join(parameter.name for parameter in parameters)
-        allowed = f"allowed: {', '.join(TICK)}, then parameters of its own"
-        raise ConfigError(f"given {own.function}({given}); {allowed}", path="function")
+    signature = inspect.signature(plain_function(own.function))
+    parameters = list(signature.parameters.values())
+    if len(parameters) < len(TICK) or any(parameter.kind not in BY_PLACE for parameter in parameters):
+        allowed = f"allowed: {', '.join(TICK)}, then parameters of its own, without * and **"
+        raise ConfigError(f"given {own.function}{signature}; {allowed}", path="function")
     known = {parameter.name: parameter.default for parameter in parameters[len(TICK) :]}
     for name in own.parameters:
         if name not in known:
@@ -90,14 +94,14 @@ def _number(name: str, value: Any, names: Mapping[str, Sequence[str]]) -> Number
     raise ConfigError(f"given {value!r}, {wrong}; {allowed}{hint}", path=f"parameters.{name}")
 
 
-def _compile(path: str, arguments: tuple[Number, ...], tables: Tables) -> int:
+def _compile(path: str, plain: Callable[..., None], arguments: tuple[Number, ...], tables: Tables) -> int:
     """Return the address of a rule with its arguments; with the JIT off, the number under which it is called."""
-    plain = plain_function(path)
     if not JIT_ENABLED:
         number = len(plain_rules) + 1
-        plain_rules[number] = lambda *tick: plain(*tick, *arguments)
+        plain_rules[number] = _guarded(path, plain, arguments)
         return number
-    compiled = rule(plain)
+    with compiling(path, plain):
+        compiled = rule(plain)
 
     def entry(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
         compiled(rules, state, buffers, e, *arguments)
@@ -111,10 +115,40 @@ def _compile(path: str, arguments: tuple[Number, ...], tables: Tables) -> int:
     return int(code.address)
 
 
+def _guarded(path: str, plain: Callable[..., None], arguments: tuple[Number, ...]) -> OwnRule:
+    """Return a rule as plain Python plays it: a number that leaves the range of its type is an error.
+
+    NumPy calculates with what an array holds in the array's own few bits; compiled code does so with 64.
+    """
+
+    def play(rules: Rules, state: State, buffers: Buffers, e: int) -> None:
+        try:
+            with np.errstate(over="raise"):
+                plain(rules, state, buffers, e, *arguments)
+        except (FloatingPointError, OverflowError) as error:
+            raise ConfigError(f"rule {path}: {error}{_place(error)}; {HINT}") from error
+
+    return play
+
+
+def _place(error: Exception) -> str:
+    """Return the last line that is not this package's: the user's own, or that of a function it calls."""
+    package = str(Path(__file__).parents[1])
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(package)]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
 def plain_function(path: str) -> Callable[..., None]:
-    """Return the Python function of a rule, whether or not its module has it compiled."""
-    function = find_function(path)
-    plain: Callable[..., None] = getattr(function, "py_func", function)
+    """Return the Python function of a rule, whether or not its module has it compiled.
+
+    Raises ConfigError, also for what can be called and is no plain function: it would not be compiled, or do nothing.
+    """
+    found = find_function(path)
+    plain: Callable[..., None] = getattr(found, "py_func", found)
+    is_other = inspect.isgeneratorfunction(plain) or inspect.iscoroutinefunction(plain)
+    if not inspect.isfunction(plain) or is_other or inspect.isasyncgenfunction(plain):
+        given = "a generator or a coroutine" if inspect.isfunction(plain) else f"of type {type(plain).__name__}"
+        raise ConfigError(f"given {path!r}, which is {given}; allowed: a plain Python function", path="function")
     return plain
 
 
@@ -151,13 +185,7 @@ def rules_hash(config: WorldConfig) -> str:
 
 
 def own_hash(config: WorldConfig) -> str:
-    """Return a digest of the files of the user's own functions, rules and map builders; an empty text without any."""
-    return _hash_of(tuple(own.function for own in config.rules) + tuple(map_functions(config.map)))
-
-
-@cache
-def _hash_of(paths: tuple[str, ...]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.encode() + b"\0" + source_of(path) + b"\0")
-    return digest.hexdigest()[:16] if paths else ""
+    """Return a digest of the sources of the user's own rules and map builders; an empty text without any."""
+    paths = [*(own.function for own in config.rules), *map_functions(config.map)]
+    sources = "".join(f"{path}\0{source_digest(path)}\0" for path in paths)
+    return hashlib.sha256(sources.encode()).hexdigest()[:16] if paths else ""

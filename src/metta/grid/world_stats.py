@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metta.errors import ConfigError
 from metta.grid.config import ConverterConfig, ObjectConfig
-from metta.grid.stats import object_stat_names
+from metta.grid.stats import ADDED, CONSUMED, object_stat_names, world_stat_names
 from metta.grid.world import OBJECT_KIND
 
 
@@ -25,7 +26,10 @@ class ConverterStats(NamedTuple):
 
 
 def converter_stats_of(objects: Mapping[str, ObjectConfig], resources: Sequence[str]) -> ConverterStats:
-    """Return the named sums of a world's converters: of an input what is added and consumed, and so on."""
+    """Return the named sums of a world's converters: of an input what is added and consumed, and so on.
+
+    Raises ConfigError when two sums would have one name, as `k` with `b.c` and `k.b` with `c`.
+    """
     stats = object_stat_names(resources)
     converters = [(kind, name, thing) for kind, (name, thing) in enumerate(objects.items())
                   if isinstance(thing, ConverterConfig)]  # fmt: skip
@@ -33,8 +37,9 @@ def converter_stats_of(objects: Mapping[str, ObjectConfig], resources: Sequence[
         (f"{name}.{stat}", row, column)
         for row, (_, name, thing) in enumerate(converters)
         for column, stat in enumerate(stats)
-        if can_grow(stat, thing, resources)
+        if can_grow(column, thing, resources)
     ]
+    check_names(objects, [name for name, _, _ in found], [converters[row][1] for _, row, _ in found])
     return ConverterStats(
         names=tuple(name for name, _, _ in found),
         kinds=np.array([kind for kind, _, _ in converters], np.int32).reshape(-1, 1),
@@ -43,12 +48,24 @@ def converter_stats_of(objects: Mapping[str, ObjectConfig], resources: Sequence[
     )
 
 
-def can_grow(stat: str, thing: ConverterConfig, resources: Sequence[str]) -> bool:
-    """Return whether a converter may ever count a statistic: a resource's only if its recipe names it."""
-    resource, _, what = stat.rpartition(".")
-    if resource not in resources:
+def can_grow(column: int, thing: ConverterConfig, resources: Sequence[str]) -> bool:
+    """Return whether a converter may ever count in a column: in a resource's only if its recipe names it."""
+    resource, what = divmod(column, 4)
+    if resource >= len(resources):
         return True
-    return resource in (thing.input_resources if what in ("added", "consumed") else thing.output_resources)
+    return resources[resource] in (thing.input_resources if what in (ADDED, CONSUMED) else thing.output_resources)
+
+
+def check_names(objects: Mapping[str, ObjectConfig], names: Sequence[str], owners: Sequence[str]) -> None:
+    """Raise ConfigError when a sum has the name of another, or of what else is counted of a world."""
+    owner_of: dict[str, str] = dict.fromkeys(world_stat_names(tuple(objects)), "the world")
+    for name, owner in zip(names, owners, strict=True):
+        if name in owner_of:
+            raise ConfigError(
+                f"given a name by which its statistic {name!r} is called as one of {owner_of[name]}; allowed: another",
+                path=f"objects.{owner}",
+            )
+        owner_of[name] = f"objects.{owner}"
 
 
 def sum_converter_stats(

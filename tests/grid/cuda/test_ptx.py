@@ -18,6 +18,7 @@ from metta.grid.cuda.kernels import ACT, KERNELS, Kernel
 from metta.grid.cuda.own import own_kernel
 from metta.grid.cuda.ptx import check_packages, compile_ptx
 from metta.grid.jit import JIT_ENABLED, prepare
+from metta.grid.own_rules import plain_function
 from metta.grid.ruleset import allocate_buffers
 from metta.grid.world import allocate_state
 from metta.grid.worlds import arena
@@ -45,7 +46,7 @@ def tables() -> list[Any]:
 @pytest.mark.parametrize(
     "kernel",
     [kernel if kernel.name in FAST else pytest.param(kernel, marks=pytest.mark.slow) for kernel in KERNELS]
-    + [pytest.param(own_kernel("tests.grid.own.pay", (0.5,)))],
+    + [pytest.param(own_kernel(plain_function("tests.grid.own.pay"), 0.5))],
     ids=lambda kernel: kernel.name,
 )
 def test_a_kernel_compiles_for_sm_90_and_needs_nothing_else(kernel: Kernel, tables: list[Any], tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_rule_of_ones_own_is_not_cached_since_nobody_would_notice_its_edit(
 ) -> None:
     monkeypatch.setattr(ptx_module, "cache_directory", lambda: tmp_path)
     monkeypatch.setattr(ptx_module, "compile_ptx", lambda kernel, _: f"// {kernel.name}")
-    assert ptx_module.ptx_of(own_kernel("tests.grid.own.pay", (0.5,)), SM_90) == "// own_pay"
+    assert ptx_module.ptx_of(own_kernel(plain_function("tests.grid.own.pay"), 0.5), SM_90) == "// own_pay"
     assert not list(tmp_path.iterdir())
 
 

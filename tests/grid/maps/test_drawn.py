@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,9 +41,20 @@ def test_more_names_than_ascii_has_characters_find_symbols() -> None:
     [
         ([], "given rows without cells; allowed: at least one row and one column"),
         ([["wall"], ["wall", "wall"]], "row 2 has 2 cells, row 1 has 1; allowed: rows of one length"),
+        (
+            ["@..", "..#"],
+            'given rows that are text; allowed: rows of names, or a drawing in one text: "\\n".join(rows)',
+        ),
+        ([["wall", 1]], "row 1, column 2: given 1; allowed: names, as 'empty', 'wall', 'agent.0'"),
+        ([["wall"], [None]], "row 2, column 1: given None; allowed: names, as 'empty', 'wall', 'agent.0'"),
+        ([[["wall"]]], "row 1, column 1: given ['wall']; allowed: names, as 'empty', 'wall', 'agent.0'"),
+        ([1, 2], "row 1: given 1; allowed: a list of names"),
+        (np.full((2, 2, 2), "wall"), "given an array of 3 dimensions; allowed: two, [rows, columns]"),
+        (np.zeros((2, 2)), "row 1, column 1: given np.float64(0.0); allowed: names, as 'empty', 'wall', 'agent.0'"),
+        (7, "given int; allowed: rows of names"),
     ],
 )
-def test_rows_that_are_no_rectangle_are_refused(names: list[list[str]], message: str) -> None:
+def test_rows_that_are_no_rectangle_of_names_are_refused(names: Any, message: str) -> None:
     with pytest.raises(MapError) as error:
         map_from_array(names)
     assert str(error.value) == message
@@ -82,6 +94,49 @@ def test_colors_add_things_and_change_them() -> None:
     pixels = np.array([[(0, 0, 0), (9, 9, 9), palette()["altar"]]], np.uint8)
     drawn = map_from_image(pixels, colors={"wall": (0, 0, 0), "tower": (9, 9, 9)})
     assert build_map(drawn, 0).to_names().tolist() == [["wall", "tower", "altar"]]
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.array, lambda color: np.array(color, np.uint8)])
+def test_a_colour_is_any_three_integers(kind: Any) -> None:
+    drawn = map_from_image(np.array([[(9, 9, 200)]], np.uint8), colors={"tower": kind((9, 9, 200))})
+    assert list(drawn.legend.values()) == ["tower"]
+
+
+@pytest.mark.parametrize(
+    ("colors", "message"),
+    [
+        ({"tower": palette()["wall"]}, "colors.tower: given #544e4a, which stands for wall; allowed: each colour once"),
+        ({"a": (1, 2, 3), "b": [1, 2, 3]}, "colors.b: given #010203, which stands for a; allowed: each colour once"),
+        (
+            {"tower": [255, 255, 255]},
+            "colors.tower: given #ffffff, which stands for empty; allowed: each colour once",
+        ),
+        *(
+            (
+                {"tower": color},
+                f"colors.tower: given {color!r}; allowed: three integers 0 to 255, (red, green, blue)",
+            )
+            for color in ((1, 2), (1, 2, 3, 4), (0, 0, 256), (-1, 0, 0), (0.5, 1, 2), "#010203", "abc", None, 7)
+        ),
+    ],
+)
+def test_colours_that_say_nothing_or_two_things_are_refused(colors: Any, message: str) -> None:
+    with pytest.raises(MapError) as error:
+        map_from_image(np.full((1, 1, 3), 255, np.uint8), colors=colors)
+    assert str(error.value) == message
+
+
+def test_two_things_may_trade_their_colours() -> None:
+    colors = {"wall": palette()["altar"], "altar": palette()["wall"]}
+    drawn = map_from_image(picture([["wall", "altar", "agent.0"]]), colors=colors)
+    assert build_map(drawn, 0).to_names().tolist() == [["altar", "wall", "agent.0"]]
+
+
+def test_what_is_neither_a_file_nor_an_array_is_no_image() -> None:
+    image: Any = [[1]]
+    with pytest.raises(MapError) as error:
+        map_from_image(image)
+    assert str(error.value) == "image: given list; allowed: a file's name, or an array uint8 [H, W, 3 or 4]"
 
 
 def test_a_cell_may_be_several_pixels_wide() -> None:

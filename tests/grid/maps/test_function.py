@@ -23,6 +23,10 @@ def as_rows(seed: int, thing: str = "altar") -> list[list[str]]:
     return [["agent.0", thing], ["empty", "wall"]]
 
 
+def as_lines(seed: int) -> list[str]:
+    return ["@..", "..#"]
+
+
 def as_array(seed: int) -> Any:
     return np.array(as_rows(seed))
 
@@ -96,6 +100,12 @@ def test_the_seed_reaches_the_function_in_every_instance() -> None:
             "adds",
             {},
             "{name}(seed=1) places 2 altar, but seed 0 places 1; allowed: at most as many things as for seed 0",
+        ),
+        (
+            "as_lines",
+            {},
+            "{name}(seed=1): given rows that are text; allowed: rows of names, or a drawing in one text: "
+            '"\\n".join(rows)',
         ),
         ("nothing", {}, "{name}(seed=1): given NoneType; allowed: text, rows of names, a drawing, or a GridMap"),
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from metta.errors import within
@@ -31,7 +31,7 @@ def act_kernels(compiled: CompiledWorld) -> list[Kernel]:
         return [ACT]
     pairs = list(zip(config.rules, all_arguments(config, compiled.object_names), strict=True))
     before, after = (
-        [own_kernel(own.function, arguments) for own, arguments in pairs if own.moment == moment]
+        [own_kernel(plain_function(own.function), *arguments) for own, arguments in pairs if own.moment == moment]
         for moment in ("before_turns", "after_turns")
     )
     return [START, *before, TURNS, *after, VISITS]
@@ -42,14 +42,15 @@ def check_own_rules(compiled: CompiledWorld, prepare: Callable[[Kernel], object]
     for i, (own, arguments) in enumerate(
         zip(compiled.config.rules, all_arguments(compiled.config, compiled.object_names), strict=True)
     ):
-        with within(f"rules.{i}"), compiling(own.function, plain_function(own.function)):
-            prepare(own_kernel(own.function, arguments))
+        plain = plain_function(own.function)
+        with within(f"rules.{i}"), compiling(own.function, plain):
+            prepare(own_kernel(plain, *arguments))
 
 
-@cache
-def own_kernel(path: str, arguments: tuple[Number, ...]) -> Kernel:
+@lru_cache(maxsize=None, typed=True)
+def own_kernel(plain: Callable[..., None], *arguments: Number) -> Kernel:
     """Return the kernel of a rule with its arguments; one thread a world."""
-    play_rule: Any = rule(plain_function(path))
+    play_rule: Any = rule(plain)
 
     def own(rules_table: int, state_table: int, buffers_table: int) -> None:
         rules, state, buffers = rules_at(rules_table), state_at(state_table), buffers_at(buffers_table)
@@ -57,4 +58,4 @@ def own_kernel(path: str, arguments: tuple[Number, ...]) -> Kernel:
         if e < state.worlds.shape[0]:
             play_rule(rules, state, buffers, e, *arguments)
 
-    return Kernel(f"own_{path.rpartition('.')[2]}", own, 3, WORLD_THREADS, WORLD_THREADS)
+    return Kernel(f"own_{plain.__name__}", own, 3, WORLD_THREADS, WORLD_THREADS)

@@ -6,6 +6,8 @@ So what is trained on stays in the configuration, and a checkpoint needs no pict
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import index
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ def map_from_array(names: Sequence[Sequence[str]] | NDArray[np.str_] | GridMap) 
     """Return the drawing of a rectangle of names, [H][W]: "empty", "wall", objects, "agent.<team>".
 
     Names that have no symbol of their own get one in the drawing's legend.
-    Raises MapError when rows have different lengths or there are none.
+    Raises MapError when rows have different lengths, there are none, or a cell holds no name.
     """
     grid_map = names if isinstance(names, GridMap) else from_names(names)
     free = _free_symbols()
@@ -35,14 +37,20 @@ def map_from_array(names: Sequence[Sequence[str]] | NDArray[np.str_] | GridMap) 
 
 
 def map_from_image(
-    image: str | Path | NDArray[np.uint8], *, colors: Mapping[str, Color] | None = None, cell: int = 1
+    image: str | PathLike[str] | NDArray[np.uint8],
+    *,
+    colors: Mapping[str, Sequence[int] | NDArray[np.integer]] | None = None,
+    cell: int = 1,
 ) -> AsciiMapConfig:
     """Return the drawing of an image in which each colour stands for a thing (`palette`), and white for nothing.
 
     `image`: a file, or uint8 [H * cell, W * cell, 3 or 4]. `colors`: name -> (red, green, blue) of further things, or
     other colours for known ones. `cell`: pixels of a cell's side; its middle one counts. Transparent pixels are empty.
-    Raises MapError with row and column of the first cell whose colour is unknown, and the nearest that is not.
+    Raises MapError with row and column of the first cell whose colour is unknown, and the nearest that is not, and
+    for two things of one colour.
     """
+    if not isinstance(image, str | PathLike | np.ndarray):
+        raise MapError(f"image: given {type(image).__name__}; allowed: a file's name, or an array uint8 [H, W, 3 or 4]")
     pixels = image if isinstance(image, np.ndarray) else _read(Path(image))
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8:
         raise MapError(f"image: given {pixels.dtype} of shape {pixels.shape}; allowed: uint8 [H, W, 3 or 4]")
@@ -52,8 +60,7 @@ def map_from_image(
             "allowed: a number that divides both"
         )
     pixels = pixels[cell // 2 :: cell, cell // 2 :: cell]
-    known = palette() | dict(colors or {})
-    name_of = {WHITE: "empty"} | {color: name for name, color in known.items()}
+    name_of = _names_by_color(colors or {})
     rows = [
         [_name_of(pixel, name_of, row, column) for column, pixel in enumerate(line, start=1)]
         for row, line in enumerate(pixels.tolist(), start=1)
@@ -66,6 +73,28 @@ def palette() -> dict[str, Color]:
     names = [name for name in SYMBOL_OF if name != "empty" and agent_team(name) is None]
     agents = {agent_name(team): team_color(team) for team in range(NUM_TEAM_COLORS)}
     return {"empty": FLOOR, **agents, **{name: object_color(name) for name in names}}
+
+
+def _names_by_color(colors: Mapping[str, Sequence[int] | NDArray[np.integer]]) -> dict[Color, str]:
+    """Return what each colour stands for: the palette, but for what `colors` says."""
+    name_of = {WHITE: "empty"} | {color: name for name, color in palette().items() if name not in colors}
+    for name, values in colors.items():
+        color = _color(name, values)
+        if name_of.setdefault(color, name) != name:
+            raise MapError(
+                f"colors.{name}: given {_hex(color)}, which stands for {name_of[color]}; allowed: each colour once"
+            )
+    return name_of
+
+
+def _color(name: str, values: Sequence[int] | NDArray[np.integer]) -> Color:
+    try:
+        red, green, blue = (index(value) for value in values)
+    except (TypeError, ValueError):
+        red = green = blue = -1
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise MapError(f"colors.{name}: given {values!r}; allowed: three integers 0 to 255, (red, green, blue)")
+    return red, green, blue
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ WALL = 1  # code of a wall, in every map
 FIRST_NAME = 2  # code of the first name of the map's own
 
 AGENT_PREFIX = "agent."  # an agent of team 3 is called "agent.3"
+MAX_TEAM = 255  # observations show a team as one byte
 
 
 class GridMap(NamedTuple):
@@ -75,8 +76,9 @@ def agents_by_name(agents: int | dict[int, int]) -> dict[str, int]:
 def from_names(rows: Sequence[Sequence[str]] | NDArray[np.str_]) -> GridMap:
     """Return the map of a rectangle of names, `rows[row][column]`.
 
-    Raises MapError when the rows have different lengths or there are none.
+    Raises MapError when the rows have different lengths, there are none, or a cell holds no name.
     """
+    _check_rows(rows)
     if len(rows) == 0 or len(rows[0]) == 0:
         raise MapError("given rows without cells; allowed: at least one row and one column")
     names = ["empty", "wall"]
@@ -86,12 +88,31 @@ def from_names(rows: Sequence[Sequence[str]] | NDArray[np.str_]) -> GridMap:
         if len(row) != codes.shape[1]:
             raise MapError(f"row {r + 1} has {len(row)} cells, row 1 has {codes.shape[1]}; allowed: rows of one length")
         for c, name in enumerate(row):
+            if not isinstance(name, str):
+                raise MapError(
+                    f"row {r + 1}, column {c + 1}: given {name!r:.40}; allowed: names, as 'empty', 'wall', 'agent.0'"
+                )
             name = str(name)
             if name not in index:
                 index[name] = len(names)
                 names.append(name)
             codes[r, c] = index[name]
     return GridMap(codes, tuple(names))
+
+
+def _check_rows(rows: object) -> None:
+    """Raise MapError for what is no rectangle of cells: lines of text would be read letter by letter."""
+    if isinstance(rows, np.ndarray) and rows.ndim != 2:
+        raise MapError(f"given an array of {rows.ndim} dimensions; allowed: two, [rows, columns]")
+    if not isinstance(rows, Sequence | np.ndarray):
+        raise MapError(f"given {type(rows).__name__}; allowed: rows of names")
+    for r, row in enumerate(rows):
+        if isinstance(row, str):
+            raise MapError(
+                'given rows that are text; allowed: rows of names, or a drawing in one text: "\\n".join(rows)'
+            )
+        if not isinstance(row, Sequence | np.ndarray):
+            raise MapError(f"row {r + 1}: given {row!r:.40}; allowed: a list of names")
 
 
 def with_names(part: GridMap, names: tuple[str, ...]) -> NDArray[np.int16]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from metta.errors import MapError
 from metta.grid.maps.config import MirrorMapConfig
-from metta.grid.maps.grid_map import GridMap, MapLimits, agent_name, agent_team, all_names, with_names
+from metta.grid.maps.grid_map import MAX_TEAM, GridMap, MapLimits, agent_name, agent_team, all_names, with_names
 
 
 def mirror_map(config: MirrorMapConfig, part: GridMap) -> GridMap:
@@ -41,4 +42,11 @@ def _image(config: MirrorMapConfig, part: GridMap, row: int, column: int) -> Gri
 
 def _renamed(config: MirrorMapConfig, name: str, number: int) -> str:
     team = agent_team(name)
-    return name if team is None or not config.swap_teams else agent_name(team + number)
+    if team is None or not config.swap_teams:
+        return name
+    if team <= MAX_TEAM < team + number:
+        raise MapError(
+            f"given true, which puts agents of team {team} into team {team + number}; allowed: teams 0 to {MAX_TEAM}",
+            path="swap_teams",
+        )
+    return agent_name(team + number)
