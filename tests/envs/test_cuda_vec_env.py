@@ -23,8 +23,8 @@ def test_an_unknown_device_is_refused(device: str) -> None:
         VecEnv(SingleTask(arena(), seed=0, map_pool=2), num_worlds=1, device=device)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_without_a_gpu_is_one_clear_line() -> None:
+def test_cuda_without_a_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="finds no NVIDIA GPU; hint: device='cpu' plays the same games"):
         VecEnv(SingleTask(arena(), seed=0, map_pool=2), num_worlds=1, device="cuda")
 

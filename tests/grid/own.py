@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from numba.core.errors import LoweringError
 from numba.core.extending import intrinsic
 
 from metta.grid.jit import rule
@@ -120,7 +121,7 @@ def _of_the_host(typing_context, number):
 
     def generate(context, builder, signature, args):
         if "cuda" in type(context).__module__:
-            raise NotImplementedError("there is no such function on a GPU")
+            raise LoweringError("there is no such function on a GPU")
         return args[0]
 
     return number(number), generate

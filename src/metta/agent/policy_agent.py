@@ -183,7 +183,7 @@ class PolicyAgent(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Move the connection along when the weights move (`to`, `cuda`, `cpu` all come through here)."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch gives this method no types, and mypy excepts no `super()`
+        nn.Module._apply(self, fn, recurse)  # not by `super()`, to which mypy grants no exception for untyped torch
         self.connection = self.connection.to(self.device)
         return self
 

@@ -62,7 +62,7 @@ class KernelAdam(torch.optim.Adam):
     step.__dict__["hooked"] = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]  # as in PolicyAgent._apply
+        torch.optim.Adam.__setstate__(self, state)  # as in PolicyAgent._apply
         self._addresses = {}
 
     def _find(self, parameters: list[nn.Parameter]) -> NDArray[np.int64]:
