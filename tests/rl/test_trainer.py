@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,21 @@ def test_an_epoch_goes_through_its_moments_in_order(tmp_path: Path) -> None:
         "hook on_checkpoint",
         *(f"{who} on_training_end" for who in ("hook", "loss")),
     ]
+
+
+def test_all_are_told_that_training_has_ended_also_when_one_of_them_fails(tmp_path: Path) -> None:
+    class Full(TrainerHook):
+        critical = True
+
+        def on_training_end(self, state: object, error: BaseException | None) -> None:
+            raise OSError("the disk is full")
+
+    heard = signal.getsignal(signal.SIGINT)
+    trainer = build_trainer(config(tmp_path), run="run")
+    trainer.hooks.insert(0, Full())
+    with pytest.raises(OSError, match="the disk is full"):
+        trainer.train()
+    assert signal.getsignal(signal.SIGINT) is heard
 
 
 def test_a_failing_hook_does_not_stop_the_run_and_a_critical_one_does(tmp_path: Path) -> None:

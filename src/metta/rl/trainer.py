@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -79,11 +80,15 @@ class Trainer:
         self._call("on_new_training_run")
 
     def end(self, error: BaseException | None = None) -> None:
-        """Tell every hook and loss that training has ended, with the exception that ended it, if any."""
-        for hook in self.hooks:
-            self._guard(hook, partial(hook.on_training_end, self.state, error))
-        for loss in self.losses.values():
-            loss.on_training_end(self.state, error)
+        """Tell every hook and loss that training has ended, with the exception that ended it, if any.
+
+        All are told, also when one of them fails: signals are given back and files are closed.
+        """
+        with ExitStack() as told:  # which calls in reverse order
+            for loss in reversed(self.losses.values()):
+                told.callback(loss.on_training_end, self.state, error)
+            for hook in reversed(self.hooks):
+                told.callback(self._guard, hook, partial(hook.on_training_end, self.state, error))
 
     def run_epoch(self) -> bool:
         """Play one rollout and learn from it; return whether the run is over."""
