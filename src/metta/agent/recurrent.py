@@ -5,6 +5,7 @@ B segments, T ticks, I inputs, H hidden.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,9 @@ def lstm(layer: nn.LSTM, x: Tensor, h: Tensor, c: Tensor, reset: Tensor) -> Lstm
 
 def lstm_torch(layer: nn.LSTM, x: Tensor, h: Tensor, c: Tensor, reset: Tensor) -> LstmOutput:
     """The same with torch's layer: all ticks between two resets anywhere in the batch at once, as episodes are long."""
+    if x.is_cpu and torch.is_autocast_enabled("cpu") and not is_narrow_lstm_supported(torch.get_autocast_dtype("cpu")):
+        with torch.autocast("cpu", enabled=False):
+            return lstm_torch(layer, x.float(), h.float(), c.float(), reset)
     cuts = [tick for tick in reset.any(0).nonzero().flatten().tolist() if tick > 0]
     pieces = []
     for start, stop in zip([0, *cuts], [*cuts, x.shape[1]], strict=True):
@@ -55,6 +59,17 @@ def lstm_torch(layer: nn.LSTM, x: Tensor, h: Tensor, c: Tensor, reset: Tensor) -
         h, c = h.squeeze(0), c.squeeze(0)
         pieces.append(hidden)
     return LstmOutput(torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0], h, c)
+
+
+@cache
+def is_narrow_lstm_supported(dtype: torch.dtype) -> bool:
+    """Whether torch's LSTM can compute in `dtype` on this CPU: without AVX-512 it has none in bfloat16, and raises."""
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        try:
+            nn.LSTM(LANES, LANES, batch_first=True)(torch.zeros(1, 1, LANES))
+        except RuntimeError:
+            return False
+    return True
 
 
 class _Lstm(torch.autograd.Function):
