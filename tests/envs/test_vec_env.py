@@ -425,6 +425,22 @@ def test_worlds_with_other_objects_report_in_the_columns_of_the_layout() -> None
     assert "objects.block" in env.episode_ends[1].world_stats
 
 
+def test_worlds_that_play_the_same_share_their_rules_until_one_plays_something_else() -> None:
+    usual, rich = small_arena(max_steps=6), small_arena(max_steps=9)
+    rich.agent.initial_inventory = {"laser": 50}
+    tasks = [Task(usual, 1, key=0), Task(usual, 2, key=1), Task(rich, 3, key=2), Task(usual, 4, key=3)]
+    env = VecEnv(FixedTasks(tasks), num_worlds=2)
+    env.reset()
+    assert env.rules.kinds.strides[0] == 0 and env.rules.kinds.shape[0] == 2
+    results = {}
+    while env.active.any():
+        env.step(noisy_actions(env))
+        results |= {end.task.key: plain(end) for end in env.episode_ends}
+    assert env.rules.kinds.strides[0] > 0, "one of them has played something else"
+    for task in tasks:
+        assert play_to_the_end(VecEnv(FixedTasks([task]), num_worlds=1)) == {task.key: results[task.key]}
+
+
 def test_any_integer_may_be_sent_as_an_action() -> None:
     env = VecEnv(SingleTask(small_arena(agents=4), seed=0), num_worlds=1)
     env.reset()

@@ -102,17 +102,17 @@ class Table:
         if SIMULATED:
             self.argument = prepare(type(tensors)(*(tensor.numpy() for tensor in tensors)))
             return
-        assert all(tensor.is_contiguous() for tensor in tensors)
-        words = table_of((tensor.data_ptr(), _flat_shape(name, tensor)) for name, tensor in tensors._asdict().items())
+        fields = tensors._asdict().items()
+        words = table_of((tensor.data_ptr(), _rows_apart(tensor), _flat_shape(name, tensor)) for name, tensor in fields)
         self._words = to_device(words, tensors[0].device)
         self.argument = self._words.data_ptr()
 
 
-def repeat_row(tensors: Any, times: int, *, shared: tuple[str, ...]) -> Any:
-    """Return a named tuple of tensors with one row as that of many equal rows, all but the `shared` ones."""
+def expand_row(tensors: Any, times: int, *, shared: tuple[str, ...]) -> Any:
+    """Return a named tuple of tensors with one row as that of many, which are one in memory; the `shared` ones stay."""
     return type(tensors)(
         *(
-            tensor if name in shared else tensor.repeat(times, *[1] * (tensor.ndim - 1))
+            tensor if name in shared else tensor.expand(times, *tensor.shape[1:])
             for name, tensor in tensors._asdict().items()
         )
     )
@@ -122,6 +122,14 @@ def rows_of(worlds: Tensor, agents_per_world: int) -> Tensor:
     """Return the rows of all agents of some worlds, int64 [M]."""
     agents = to_device(np.arange(agents_per_world), worlds.device)
     return (worlds[:, None] * agents_per_world + agents).flatten()
+
+
+def _rows_apart(tensor: Tensor) -> int:
+    """Return the items from one row of a tensor [E, ...] to the next; 0: all E rows are one."""
+    if tensor.is_contiguous():
+        return prod(tensor.shape[1:])
+    assert tensor.stride(0) == 0 and tensor[0].is_contiguous()
+    return 0
 
 
 def _flat_shape(name: str, tensor: Tensor) -> tuple[int, ...]:

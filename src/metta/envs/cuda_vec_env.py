@@ -15,9 +15,9 @@ from metta.envs.cuda_memory import (
     Table,
     current_place,
     download,
+    expand_row,
     find_device,
     put,
-    repeat_row,
     rows_of,
     to_device,
     upload,
@@ -106,7 +106,7 @@ class CudaVecEnv:
     def _allocate(self) -> None:
         sizes, device = self.compiled.sizes, self.device
         self.sizes = sizes
-        self._rules = Table(repeat_row(upload(self.compiled.rules, device), self.num_worlds, shared=SHARED_FIELDS))
+        self._rules = Table(expand_row(upload(self.compiled.rules, device), self.num_worlds, shared=SHARED_FIELDS))
         self.state = upload(allocate_state(sizes, self.num_worlds), device)
         self._state = Table(self.state)
         self._episode_tensors: Any = upload(allocate_episodes(sizes, self.num_worlds), device)

@@ -20,7 +20,7 @@ from metta.envs.spaces import TokenSpace, token_space
 from metta.envs.tasks import EpisodeEnd, Task, TaskSource, tasks_from_plain, tasks_to_plain
 from metta.errors import ConfigError
 from metta.grid import CompiledWorld, WorldConfig, compile_world
-from metta.grid.compile import allocate_rules, check_compatible, write_rules_row
+from metta.grid.compile import allocate_rules, check_compatible, one_row_for_all, write_rules_row
 from metta.grid.cpu import reset_world, step_worlds
 from metta.grid.rng import staggered_length
 from metta.grid.ruleset import Buffers, allocate_buffers
@@ -28,6 +28,7 @@ from metta.grid.world import WORLD_STEP, Sizes, State, allocate_state, largest
 from metta.grid.world_stats import sum_converter_stats
 
 MAX_KNOWN_CONFIGS = 1024  # config objects whose compiled world is remembered by identity
+STEP_RESULTS = ("terminals", "truncations", "action_success", "rewards")  # of each agent, beside its observation
 MAX_SLOTS = 4096  # places for observations that are remembered
 
 
@@ -121,7 +122,7 @@ class VecEnv:
 
     def _allocate(self, sizes: Sizes) -> None:
         self.sizes = sizes
-        self.rules = allocate_rules(sizes, self.num_worlds)
+        self._lay_out_rules()
         self._use_state(allocate_state(sizes, self.num_worlds))
         buffers = allocate_buffers(sizes, self.num_worlds)
         self._buffers = buffers
@@ -151,6 +152,7 @@ class VecEnv:
         self._episodes[:] = 0
         for world, task in enumerate(tasks):
             self._begin(world, task)
+        self._lay_out_rules()
         self._clear_idle_rows()
 
     def step(self, actions: NDArray[np.int32]) -> None:
@@ -272,8 +274,11 @@ class VecEnv:
             self._has_idle = True
             return
         compiled = self._compile(task.config)
-        self._compiled[world] = compiled
-        self._make_room(compiled.sizes)
+        if compiled is not self._compiled[world]:
+            self._make_room(compiled.sizes)
+            self._compiled[world] = compiled
+            if self._has_one_row:
+                self._lay_out_rules()
         end_at = task.config.max_steps
         if self.stagger and self._episodes[world] == 0 and end_at > 0:
             end_at = int(staggered_length(task.seed, end_at))
@@ -284,28 +289,26 @@ class VecEnv:
     def _end_episodes(self, ended: NDArray[np.int64]) -> None:
         """Report the episodes of the worlds that ended, keep their last observations, and begin the next ones."""
         A = self.agents_per_world
-        self.final_index = (ended[:, None] * A + np.arange(A)).ravel()
-        self.final_observation = self.observations[self.final_index]
+        rows = self.final_index = (ended[:, None] * A + np.arange(A)).ravel()
+        self.final_observation = self.observations[rows]
+        shortened = rows[np.repeat(self._staggered[ended], A)]
+        self.truncations[shortened] = True
+        self.terminals[shortened] = False
+        kept = {name: getattr(self, name)[rows] for name in STEP_RESULTS}
         for world in ended.tolist():
-            rows = slice(world * A, (world + 1) * A)
-            if self._staggered[world]:
-                self.truncations[rows] = True
-                self.terminals[rows] = False
             end = self._episode_end(world)
             self.episode_ends.append(end)
             self.task_source.on_episode_end(end)
             for look in tuple(self.before_reset):  # they may take themselves off the list
                 look(world)
             self._episodes[world] += 1
-            flags = [array[rows].copy() for array in (self.terminals, self.truncations, self.action_success)]
-            rewards = self.rewards[rows].copy()
             self._begin(world, self.task_source.next_task(world, int(self._episodes[world])))
-            # the step's results stay beside the new episode's first observation
-            self.terminals[rows], self.truncations[rows], self.action_success[rows] = flags
-            self.rewards[rows] = rewards
             if not self.active[world]:
-                self.observations[rows] = 255
-                self.token_counts[rows] = 0
+                self.observations[world * A : (world + 1) * A] = 255
+                self.token_counts[world * A : (world + 1) * A] = 0
+        # the step's results stay beside the new episodes' first observations
+        for name, values in kept.items():
+            getattr(self, name)[rows] = values  # by name: a larger world may have moved the rewards
 
     def _episode_end(self, world: int) -> EpisodeEnd:
         task, state, compiled = self._tasks[world], self.state, self._compiled[world]
@@ -357,11 +360,20 @@ class VecEnv:
             self._grow_rules(sizes)
             self._use_state(grow_state(self.state, self.rules, sizes))
 
-    def _grow_rules(self, sizes: Sizes) -> None:
-        self.sizes = sizes
-        self.rules = allocate_rules(sizes, self.num_worlds)
+    def _lay_out_rules(self) -> None:
+        """Write the rules of every world: once for all, as long as all play the same, else a row for each."""
+        first = self._compiled[0]
+        self._has_one_row = all(compiled is first for compiled in self._compiled)
+        if self._has_one_row:
+            self.rules = one_row_for_all(first, self.sizes, self.num_worlds)
+            return
+        self.rules = allocate_rules(self.sizes, self.num_worlds)
         for world, compiled in enumerate(self._compiled):
             write_rules_row(self.rules, world, compiled)
+
+    def _grow_rules(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self._lay_out_rules()
         self._buffers = self._buffers._replace(pools=allocate_buffers(sizes, self.num_worlds).pools)
         self._slots.clear()
 

@@ -304,6 +304,20 @@ def allocate_rules(sizes: Sizes, num_worlds: int) -> Rules:
     )
 
 
+def one_row_for_all(compiled: CompiledWorld, sizes: Sizes, num_worlds: int) -> Rules:
+    """Return rules by which all worlds of a batch play: E rows that are one in memory, which nobody may write.
+
+    Thousands of rows that say the same would drive each other out of the caches (LOG.md).
+    """
+    row = allocate_rules(sizes, 1)
+    write_rules_row(row, 0, compiled)
+    rows = {
+        name: array if name in rs.SHARED_FIELDS else np.broadcast_to(array, (num_worlds, *array.shape[1:]))
+        for name, array in row._asdict().items()
+    }
+    return Rules(**rows)
+
+
 def tables_of(rules: Rules, sizes: Sizes) -> Tables:
     """Return arrays of the types that a world's have, by which functions are compiled."""
     return rules, allocate_state(sizes, 1), allocate_buffers(sizes, 1)

@@ -4,9 +4,11 @@
 
 A named tuple of arrays is passed by value in Numba: forty arrays are four hundred arguments of every call, and every
 call of every rule builds them anew. Here a tuple becomes a `Handle`: the address of a small table that holds, for each
-field, where its data lies and its shape. `state.agents` loads from that table, and `state.agents[e, a, f]` is a plain
-load or store: no reference counts, no negative indices. Different fields never overlap, and the compiler is told so
-(alias scopes), which lets it keep values in registers across stores. This turned 70 s of compiling into 14 s.
+field, where its data lies, how far apart its rows are, and its shape. `state.agents` loads from that table, and
+`state.agents[e, a, f]` is a plain load or store: no reference counts, no negative indices. Different fields never
+overlap, and the compiler is told so (alias scopes), which lets it keep values in registers across stores. This turned
+70 s of compiling into 14 s. Rows may be no distance apart: then all worlds read one row, which stays in the nearest
+cache (`compile.one_row_for_all`).
 
 The rules themselves know nothing of this: with the JIT off they get the tuples. On a GPU the tables and the arrays lie
 in its memory (cuda/), and the same code is made for it.
@@ -17,6 +19,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Iterable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -65,8 +68,7 @@ class Handle:
 
     def __init__(self, kind: str, arrays: dict[str, NDArray[Any]]) -> None:
         declare(kind, arrays)
-        assert all(array.flags.c_contiguous for array in arrays.values())
-        self.table = table_of((array.__array_interface__["data"][0], array.shape) for array in arrays.values())
+        self.table = table_of((address_of(array), rows_apart(array), array.shape) for array in arrays.values())
         self.address = int(self.table.ctypes.data)
         self._numba_type_ = _table_type(kind)
 
@@ -77,9 +79,23 @@ def declare(kind: str, arrays: dict[str, NDArray[Any]]) -> None:
     assert _layouts.setdefault(kind, layout) == layout
 
 
-def table_of(fields: Iterable[tuple[int, tuple[int, ...]]]) -> NDArray[np.int64]:
-    """Return the table of contiguous arrays at these addresses and of these shapes."""
-    return np.array([number for address, shape in fields for number in (address, *shape)], np.int64)
+def table_of(fields: Iterable[tuple[int, int, tuple[int, ...]]]) -> NDArray[np.int64]:
+    """Return the table of arrays by their address, the items from one row to the next, and their shape."""
+    return np.array([number for address, apart, shape in fields for number in (address, apart, *shape)], np.int64)
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Return where an array's first item lies."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def rows_apart(array: NDArray[Any]) -> int:
+    """Return the items from one row of an array [E, ...] to the next; 0: all E rows are one. A row is contiguous."""
+    if array.flags.c_contiguous:
+        return prod(array.shape[1:])
+    assert array.strides[0] == 0 and array[0].flags.c_contiguous
+    return 0
 
 
 def flattened(arrays: Any, *, flat: dict[str, int]) -> dict[str, NDArray[Any]]:
@@ -131,7 +147,7 @@ class TableModel(models.PrimitiveModel):
 @register_model(FieldType)
 class FieldModel(models.StructModel):
     def __init__(self, dmm: Any, fe_type: FieldType) -> None:
-        members = [("data", types.intp), ("shape", types.UniTuple(types.intp, fe_type.ndim))]
+        members = [("data", types.intp), ("apart", types.intp), ("shape", types.UniTuple(types.intp, fe_type.ndim))]
         super().__init__(dmm, fe_type, members)
 
 
@@ -175,13 +191,13 @@ def _get_field(context: Any, builder: Any, typ: TableType, value: Any, attr: str
     for name, _, ndim in _layouts[typ.kind]:
         if name == attr:
             break
-        at += 1 + ndim
+        at += 2 + ndim
     field_type = _TableAttributes(context.typing_context).generic_resolve(typ, attr)
     pointer = builder.inttoptr(value, _word.as_pointer())
     field = cgutils.create_struct_proxy(field_type)(context, builder)
-    words = [_load_constant(builder, pointer, at + i) for i in range(1 + ndim)]
-    field.data = words[0]
-    field.shape = cgutils.pack_array(builder, words[1:])
+    words = [_load_constant(builder, pointer, at + i) for i in range(2 + ndim)]
+    field.data, field.apart = words[:2]
+    field.shape = cgutils.pack_array(builder, words[2:])
     return field._getvalue()
 
 
@@ -259,7 +275,7 @@ def _set_item(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 def _item_pointer(context: Any, builder: Any, typ: FieldType, value: Any, index_type: Any, index: Any) -> Any:
-    """Return the address of an item of a contiguous array; indices are trusted."""
+    """Return the address of an item of an array whose rows are contiguous; indices are trusted."""
     field = cgutils.create_struct_proxy(typ)(context, builder, value=value)
     shape = cgutils.unpack_tuple(builder, field.shape, typ.ndim)
     if not isinstance(index_type, types.Integer):
@@ -268,9 +284,12 @@ def _item_pointer(context: Any, builder: Any, typ: FieldType, value: Any, index_
     else:
         pairs = [(index, index_type)]
     indices = [context.cast(builder, item, item_type, types.intp) for item, item_type in pairs]
-    offset = indices[0]
-    for size, item in zip(shape[1:], indices[1:], strict=True):
-        offset = builder.add(builder.mul(offset, size, flags=("nsw",)), item, flags=("nsw",))
+    offset = builder.mul(indices[0], field.apart, flags=("nsw",))
+    if indices[1:]:
+        within = indices[1]
+        for size, item in zip(shape[2:], indices[2:], strict=True):
+            within = builder.add(builder.mul(within, size, flags=("nsw",)), item, flags=("nsw",))
+        offset = builder.add(offset, within, flags=("nsw",))
     base = builder.inttoptr(field.data, context.get_data_type(typ.dtype).as_pointer())
     return builder.gep(base, [offset], inbounds=True)
 

@@ -14,6 +14,7 @@ from numba.core import types
 
 from metta.grid.cache import compile_cache
 from metta.grid.handles import flattened, handle_of
+from metta.grid.inner_code import RuleCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,7 +29,8 @@ FLAT_FIELDS = {"cells": 2, "observations": 3}
 def rule(function: F) -> F:
     """Compile a scalar function of one world, called by other rules. It allocates nothing (no `np.empty`)."""
     without_wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    compiled: F = njit(nogil=True, error_model="numpy", _nrt=False, **without_wrappers)(function)
+    inner = {"pipeline_class": RuleCompiler, **without_wrappers}
+    compiled: F = njit(nogil=True, error_model="numpy", _nrt=False, **inner)(function)
     if JIT_ENABLED:
         _use_plain_integers(compiled)
     return compiled

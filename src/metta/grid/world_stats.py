@@ -1,6 +1,6 @@
 """What is counted of a world in one episode, by name; converters are summed by kind: `altar.heart.produced`."""
 
-# G kinds of converters  O objects  N names
+# O objects  N names
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metta.errors import ConfigError
 from metta.grid.config import ConverterConfig, ObjectConfig
+from metta.grid.jit import builder
 from metta.grid.stats import ADDED, CONSUMED, object_stat_names, world_stat_names
 from metta.grid.world import OBJECT_KIND
 
@@ -20,9 +21,8 @@ class ConverterStats(NamedTuple):
     """Which sums over `State.object_stats` have names: those that the recipes of the converters let grow."""
 
     names: tuple[str, ...]  # <object>.<stat>
-    kinds: NDArray[np.int32]  # [G, 1] kinds of objects that are converters
-    rows: NDArray[np.intp]  # [N] index into `kinds`
-    columns: NDArray[np.intp]  # [N] of `State.object_stats`
+    kinds: NDArray[np.int64]  # [N] the kind of object whose converters are summed
+    columns: NDArray[np.int64]  # [N] of `State.object_stats`
 
 
 def converter_stats_of(objects: Mapping[str, ObjectConfig], resources: Sequence[str]) -> ConverterStats:
@@ -34,17 +34,16 @@ def converter_stats_of(objects: Mapping[str, ObjectConfig], resources: Sequence[
     converters = [(kind, name, thing) for kind, (name, thing) in enumerate(objects.items())
                   if isinstance(thing, ConverterConfig)]  # fmt: skip
     found = [
-        (f"{name}.{stat}", row, column)
-        for row, (_, name, thing) in enumerate(converters)
+        (f"{name}.{stat}", kind, column, name)
+        for kind, name, thing in converters
         for column, stat in enumerate(stats)
         if can_grow(column, thing, resources)
     ]
-    check_names(objects, [name for name, _, _ in found], [converters[row][1] for _, row, _ in found])
+    check_names(objects, [stat for stat, *_ in found], [name for *_, name in found])
     return ConverterStats(
-        names=tuple(name for name, _, _ in found),
-        kinds=np.array([kind for kind, _, _ in converters], np.int32).reshape(-1, 1),
-        rows=np.array([row for _, row, _ in found], np.intp),
-        columns=np.array([column for _, _, column in found], np.intp),
+        names=tuple(stat for stat, *_ in found),
+        kinds=np.array([kind for _, kind, _, _ in found], np.int64),
+        columns=np.array([column for _, _, column, _ in found], np.int64),
     )
 
 
@@ -72,6 +71,18 @@ def sum_converter_stats(
     stats: ConverterStats, objects: NDArray[np.int32], object_stats: NDArray[np.int32]
 ) -> dict[str, float]:
     """Return the sums over a world's converters so far, by name; the arrays are its rows of `State`'s."""
-    members = objects[:, OBJECT_KIND] == stats.kinds  # [G, O]
-    sums = members.astype(np.float64) @ object_stats  # in floats, exact below 2**53, and in BLAS
-    return dict(zip(stats.names, sums[stats.rows, stats.columns].tolist(), strict=True))
+    sums = _sums(stats.kinds, stats.columns, objects, object_stats)
+    return dict(zip(stats.names, sums.tolist(), strict=True))
+
+
+@builder
+def _sums(
+    kinds: NDArray[np.int64], columns: NDArray[np.int64], objects: NDArray[np.int32], object_stats: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """Return the sums [N]: in numpy they cost more than all else that is told of a small world's episode."""
+    sums = np.zeros(len(kinds), np.float64)
+    for o in range(len(objects)):
+        for n in range(len(kinds)):
+            if objects[o, OBJECT_KIND] == kinds[n]:
+                sums[n] += object_stats[o, columns[n]]
+    return sums

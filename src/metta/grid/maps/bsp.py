@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from metta.grid.maps.config import BspMapConfig
 from metta.grid.maps.grid_map import EMPTY, WALL, GridMap, MapLimits
-from metta.grid.maps.placing import Placement, furnish, walled
+from metta.grid.maps.placing import furnish, placement_of, walled
 from metta.grid.maps.random import STAGE_DOORS, STAGE_WALLS, draw_below, map_stream
 
 
@@ -26,12 +26,12 @@ def build_bsp(config: BspMapConfig, seed: int) -> GridMap:
     def draw(walls_seed: int) -> NDArray[np.int16]:
         return _draw_rooms(config, walls_seed)
 
-    return furnish(draw, Placement(config.objects, config.agents), seed, builder="bsp")
+    return furnish(draw, placement_of(config.objects, config.agents), seed, builder="bsp")
 
 
 def bsp_limits(config: BspMapConfig) -> MapLimits:
     """Return the size and the numbers as given."""
-    return Placement(config.objects, config.agents).limits(config.height + 2, config.width + 2)
+    return placement_of(config.objects, config.agents).limits(config.height + 2, config.width + 2)
 
 
 def _draw_rooms(config: BspMapConfig, seed: int) -> NDArray[np.int16]:

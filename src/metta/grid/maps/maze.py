@@ -9,7 +9,7 @@ from metta.errors import MapError
 from metta.grid.jit import builder
 from metta.grid.maps.config import MazeMapConfig
 from metta.grid.maps.grid_map import EMPTY, WALL, GridMap, MapLimits
-from metta.grid.maps.placing import Placement, furnish
+from metta.grid.maps.placing import furnish, placement_of
 from metta.grid.maps.random import STAGE_WALLS, draw_below, map_stream
 
 # A maze is a graph: its cells stand at odd rows and columns of the map, the edges between them are the walls that
@@ -34,12 +34,12 @@ def build_maze(config: MazeMapConfig, seed: int) -> GridMap:
         carve(codes, walls_seed)
         return codes
 
-    return furnish(draw, Placement(config.objects, config.agents), seed, builder="maze")
+    return furnish(draw, placement_of(config.objects, config.agents), seed, builder="maze")
 
 
 def maze_limits(config: MazeMapConfig) -> MapLimits:
     """Return the size and the numbers as given."""
-    return Placement(config.objects, config.agents).limits(config.height, config.width)
+    return placement_of(config.objects, config.agents).limits(config.height, config.width)
 
 
 @builder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ class Placement:
         own = [name for name in self.objects if name != "wall"] + list(self.agents)
         self.names = ("empty", "wall", *own)
         self._index = {name: code for code, name in enumerate(self.names)}
+        self.object_codes = self._codes(self.objects)  # int16 [objects], the code of every object to place
+        self.agent_codes = self._codes(self.agents)  # int16 [agents]
 
     def limits(self, height: int, width: int) -> MapLimits:
         """Return the limits of a map of this size with all of this on it, whose other cells may all be walls."""
@@ -33,17 +36,19 @@ class Placement:
         counts["wall"] = height * width - sum(number for name, number in counts.items() if name != "wall")
         return MapLimits(height, width, counts)
 
-    def object_codes(self) -> NDArray[np.int16]:
-        """Return the code of every object to place, int16 [objects]."""
-        return self._codes(self.objects)
-
-    def agent_codes(self) -> NDArray[np.int16]:
-        """Return the code of every agent to place, int16 [agents]."""
-        return self._codes(self.agents)
-
     def _codes(self, numbers: dict[str, int]) -> NDArray[np.int16]:
         codes = np.array([self._index[name] for name in numbers], np.int16)
         return np.repeat(codes, np.array(list(numbers.values()), np.int64))
+
+
+def placement_of(objects: dict[str, int], agents: int | dict[int, int]) -> Placement:
+    """Return the placement of these numbers, the same one for the same numbers: nobody changes it."""
+    return _known_placement(tuple(objects.items()), agents if isinstance(agents, int) else tuple(agents.items()))
+
+
+@lru_cache(maxsize=1024)
+def _known_placement(objects: tuple[tuple[str, int], ...], agents: int | tuple[tuple[int, int], ...]) -> Placement:
+    return Placement(dict(objects), agents if isinstance(agents, int) else dict(agents))
 
 
 @builder
@@ -161,7 +166,7 @@ def place_all(codes: NDArray[np.int16], placement: Placement, seed: int, *, reac
     """
     H, W = codes.shape
     num_free = int(np.count_nonzero(codes == EMPTY))
-    objects, agents = placement.object_codes(), placement.agent_codes()
+    objects, agents = placement.object_codes, placement.agent_codes
     if len(objects) + len(agents) > num_free:
         raise MapError(
             f"{builder} map of {H} x {W} cells has room for {num_free} things: given {len(objects)} objects "

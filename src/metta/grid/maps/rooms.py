@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from metta.grid.maps.config import RoomsMapConfig
 from metta.grid.maps.grid_map import EMPTY, WALL, GridMap, MapLimits
-from metta.grid.maps.placing import Placement, furnish
+from metta.grid.maps.placing import furnish, placement_of
 from metta.grid.maps.random import STAGE_DOORS, draw_below, map_stream
 
 
@@ -17,12 +17,12 @@ def build_rooms(config: RoomsMapConfig, seed: int) -> GridMap:
     def draw(walls_seed: int) -> NDArray[np.int16]:
         return _draw_rooms(config, walls_seed)
 
-    return furnish(draw, Placement(config.objects, config.agents), seed, builder="rooms")
+    return furnish(draw, placement_of(config.objects, config.agents), seed, builder="rooms")
 
 
 def rooms_limits(config: RoomsMapConfig) -> MapLimits:
     """Return the size and the numbers as given."""
-    return Placement(config.objects, config.agents).limits(*_size(config))
+    return placement_of(config.objects, config.agents).limits(*_size(config))
 
 
 def _size(config: RoomsMapConfig) -> tuple[int, int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from metta.grid.maps.config import ScatterMapConfig
 from metta.grid.maps.grid_map import GridMap, MapLimits
-from metta.grid.maps.placing import Placement, place_all, walled
+from metta.grid.maps.placing import place_all, placement_of, walled
 
 
 def build_scatter(config: ScatterMapConfig, seed: int) -> GridMap:
     """Return a map with every object and agent on a cell of its own, all arrangements equally likely."""
     codes = walled(config.height, config.width, border=config.border)
-    placement = Placement(config.objects, config.agents)
+    placement = placement_of(config.objects, config.agents)
     place_all(codes, placement, seed, reachable=False, builder="scatter")
     return GridMap(codes, placement.names)
 
@@ -18,4 +18,4 @@ def build_scatter(config: ScatterMapConfig, seed: int) -> GridMap:
 def scatter_limits(config: ScatterMapConfig) -> MapLimits:
     """Return the size, and the numbers as given."""
     border = 2 * config.border
-    return Placement(config.objects, config.agents).limits(config.height + border, config.width + border)
+    return placement_of(config.objects, config.agents).limits(config.height + border, config.width + border)

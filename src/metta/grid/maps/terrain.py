@@ -9,7 +9,7 @@ from metta.errors import MapError
 from metta.grid.jit import builder
 from metta.grid.maps.config import TerrainMapConfig
 from metta.grid.maps.grid_map import WALL, GridMap, MapLimits
-from metta.grid.maps.placing import Placement, furnish, may_fill, walled
+from metta.grid.maps.placing import furnish, may_fill, placement_of, walled
 from metta.grid.maps.random import STAGE_SIZE, STAGE_WALLS, draw_below, draw_between, map_stream
 
 _SHARE_STEPS = 1 << 16  # shares of walls are drawn in steps of this fraction of their range
@@ -39,7 +39,7 @@ def build_terrain(config: TerrainMapConfig, seed: int) -> GridMap:
         grow_walls(codes, config.border, round(share * height * width), walls_seed)
         return codes
 
-    return furnish(draw, Placement(objects, config.agents), seed, builder="terrain")
+    return furnish(draw, placement_of(objects, config.agents), seed, builder="terrain")
 
 
 def terrain_limits(config: TerrainMapConfig) -> MapLimits:
@@ -47,7 +47,7 @@ def terrain_limits(config: TerrainMapConfig) -> MapLimits:
     objects = {name: _range(number, f"objects.{name}")[1] for name, number in config.objects.items()}
     height = _range(config.height, "height")[1] + 2 * config.border
     width = _range(config.width, "width")[1] + 2 * config.border
-    return Placement(objects, config.agents).limits(height, width)
+    return placement_of(objects, config.agents).limits(height, width)
 
 
 @builder
