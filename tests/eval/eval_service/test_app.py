@@ -223,7 +223,7 @@ def test_without_the_token_not_a_byte_of_the_body_is_waited_for(http: httpx.Clie
         assert answer.startswith(b"HTTP/1.1 401 ") and b"a token is needed" in answer
         assert b"www-authenticate: bearer" in answer.lower() and b"connection: close" in answer.lower()
         for path, status in (("/health", b"405"), ("/docs", b"405"), ("/nothing", b"401")):
-            answer, _ = raw_call(http, [f"POST {path} HTTP/1.1", length])
+            answer, _ = raw_call(http, [f"POST {path} HTTP/1.1", length, "Connection: close"])
             assert answer.startswith(b"HTTP/1.1 " + status)
 
 
