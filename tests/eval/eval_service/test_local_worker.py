@@ -182,10 +182,10 @@ def test_opponents_play_from_the_copies_under_their_own_names(tmp_path: Path) ->
     assert told[0] == told[1] and ("good", 7) in {(key, version) for _, key, version, _ in told[1]}
 
 
-def test_progress_is_passed_on_now_and_then() -> None:
+def test_progress_is_passed_on_when_a_game_begins_and_then_now_and_then() -> None:
     now, heard = [0.0], []
     report = seldom(heard.append, clock=lambda: now[0])
     for tick in range(100):
         now[0] = tick * PROGRESS_SECONDS / 10
         report("tiny/one", tick / 100)
-    assert heard == [tick / 100 for tick in range(10, 100, 10)]
+    assert heard == [tick / 100 for tick in range(0, 100, 10)]

@@ -79,8 +79,11 @@ def play(order: PlayOrder, on_progress: Callable[[float], None] | None = None) -
 def seldom(
     on_progress: Callable[[float], None], *, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[str, float], None]:
-    """Return what a `PolicyEvaluator` may call every tick: it passes on a share now and then."""
-    last = clock()
+    """Return what a `PolicyEvaluator` may call every tick: it passes on a share now and then.
+
+    The first one at once: it says that the game has begun, also of a game that is over before the second.
+    """
+    last = -math.inf
 
     def report(_: str, share: float) -> None:
         nonlocal last
