@@ -416,6 +416,41 @@ def test_a_database_that_goes_away_loses_nothing_and_plays_nothing_twice(
     assert len(played) == 12
 
 
+@pytest.mark.parametrize("method", ["claim", "finish", "died"])
+def test_a_player_goes_on_after_an_error_that_nobody_foresaw_and_what_it_played_is_played_again(
+    method: str,
+    store: RequestStore,
+    dispatch: MakeDispatcher,
+    new_request: Callable[..., NewRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("metta.eval.eval_service.dispatcher.RETRY_SECONDS", 0.01)
+    right, calls = getattr(RequestStore, method), []
+
+    def wrong(*arguments: Any, **settings: Any) -> Any:
+        calls.append(method)
+        if len(calls) == 1:
+            raise ArithmeticError("nobody foresaw it")
+        return right(*arguments, **settings)
+
+    monkeypatch.setattr(RequestStore, method, wrong)
+    tries: list[str] = []
+
+    def act(order: PlayOrder, *_: object) -> PlayAnswer:
+        tries.append(order.simulation.name)
+        if method == "died" and len(tries) == 1:
+            raise WorkerDiedError("killed")
+        return an_answer()
+
+    request = store.ask(new_request())[0]
+    dispatch(act)
+    until(ended(store, request.id), what="the player is gone")
+    view = store.get(request.id)
+    assert view is not None and view.state == "done"
+    assert "nobody foresaw it" in caplog.text
+
+
 def test_a_place_that_another_service_has_is_told_once_and_waited_for(
     store: RequestStore,
     dispatch: MakeDispatcher,

@@ -112,15 +112,24 @@ class Dispatcher:
     def _run(self, player: Player) -> None:
         try:
             while not self._stopping.is_set():
-                seen = self._num_wakes  # who is woken from here on looks again before it sleeps
-                pause = self._outage.seconds_to_wait(player, self._stopping)
-                claimed = None if pause else self._persist(self._claim)
-                if claimed is not None:
-                    self._settle(claimed[0], player, claimed[1])
-                else:
-                    self._wait(pause or self._rests.seconds_left(IDLE_SECONDS), seen)
+                try:
+                    self._play_next(player)
+                except Exception:  # a mistake of ours: without this thread less would be played, and nobody told
+                    logger.exception("a player has met an unforeseen error; it goes on")
+                    self._is_unsure = True  # what it had claimed is played by nobody
+                    self._wait(RETRY_SECONDS, self._num_wakes)
         finally:
             player.close()
+
+    def _play_next(self, player: Player) -> None:
+        """Play a unit, or wait until there may be one."""
+        seen = self._num_wakes  # who is woken from here on looks again before it sleeps
+        pause = self._outage.seconds_to_wait(player, self._stopping)
+        claimed = None if pause else self._persist(self._claim)
+        if claimed is not None:
+            self._settle(claimed[0], player, claimed[1])
+        else:
+            self._wait(pause or self._rests.seconds_left(IDLE_SECONDS), seen)
 
     def _wait(self, seconds: float, seen: int) -> None:
         with self._work:
