@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -10,13 +9,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 import psutil
+import pytest
 
 from metta.agent import make_policy, save_policy
 from metta.envs import FixedTasks, Task, VecEnv
+from metta.errors import ServiceError
 from metta.eval import Suite
 from metta.eval.eval_service.client import EvalServiceClient
 from metta.eval.eval_service.play import PlayAnswer, PlayOrder
@@ -88,12 +90,20 @@ class ScriptedPlayer:
         self.closed = True
 
 
-def until(condition: Callable[[], object], *, what: str, seconds: float = SECONDS) -> None:
-    """Wait for something that another thread or process does."""
-    deadline = time.monotonic() + seconds
+def until(
+    condition: Callable[[], object], *, what: str | Callable[[], str], seconds: float = SECONDS, pause: float = 0.02
+) -> None:
+    """Wait for something that another thread or process does. `what` did not happen: told, or found out, then.
+
+    Only seconds in which we are running ourselves count: a machine that stands still for minutes makes nobody late.
+    """
+    waited, last = 0.0, time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
-        time.sleep(0.02)
+        if waited >= seconds:
+            pytest.fail(f"waited {seconds:g} s in vain: {what if isinstance(what, str) else what()}")
+        time.sleep(pause)
+        now = time.monotonic()
+        waited, last = waited + min(now - last, 1.0), now
 
 
 class ServiceProcess:
@@ -101,7 +111,8 @@ class ServiceProcess:
 
     def __init__(self, folder: Path, *settings: str) -> None:
         self.folder, self._settings = folder, settings
-        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+        # With the fault handler whoever is aborted says what its threads were doing: see `report`.
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONFAULTHANDLER": "1"}
         self.environment.pop("METTA_EVAL_TOKEN", None)
         self.url, self._port = "", "0"
         self._process: subprocess.Popen[str] | None = None
@@ -124,9 +135,45 @@ class ServiceProcess:
         """Where the token is, while it runs."""
         return self.folder / "state" / "metta" / f"eval-service-{self._port}.token"
 
+    @property
+    def service_folder(self) -> Path:
+        """Where it keeps its things."""
+        return self.folder / "train_dir" / "eval_service"
+
     def log(self) -> str:
         """Return what it has said."""
         return (self.folder / "service.log").read_text()
+
+    def report(self, *ids: str) -> str:
+        """Return all that can be known of why something does not happen. It ends the service and its workers."""
+        assert self._process is not None
+        told = [line for name in ids for line in self._told_of(name)]
+        if self._process.poll() is None:
+            self.suspend()  # so that it neither ends its workers nor starts others
+            workers = self.workers()
+            for worker in workers:
+                worker.send_signal(signal.SIGABRT)
+            psutil.wait_procs(workers, timeout=5)
+        told += [f"{path.name}\n{path.read_text()}" for path in sorted(self.service_folder.glob("worker-*.log"))]
+        for number in (signal.SIGABRT, signal.SIGCONT):
+            self._process.send_signal(number)
+        self._process.wait(timeout=60)
+        return "\n".join([*told, f"service.log, exit code {self._process.returncode}", self.log()])
+
+    def _told_of(self, request_id: str) -> list[str]:
+        try:
+            with self.client() as client:
+                simulations = client.get(request_id).simulations
+        except (OSError, ServiceError) as error:
+            return [f"{request_id}: {error}"]
+        return [f"{request_id}: {one.model_dump_json(exclude={'result'})}" for one in simulations]
+
+    def suspend(self) -> None:
+        """Let it do nothing more, while its workers go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        process = psutil.Process(self._process.pid)
+        until(lambda: process.status() == psutil.STATUS_STOPPED, what="it goes on", pause=0.001)
 
     def kill(self) -> None:
         """What the kernel does for want of memory: no time for anything."""
@@ -143,14 +190,10 @@ class ServiceProcess:
         return self._process.returncode
 
     def workers(self) -> list[psutil.Process]:
-        """Return the processes that play."""
-        assert self._process is not None
-        found = []
-        for process in psutil.Process(self._process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if "metta.eval.eval_service.worker" in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+        """Return the processes that play, also those of a service that was killed."""
+        folder, module = str(self.folder.resolve()), "metta.eval.eval_service.worker"
+        found = psutil.process_iter(["cwd", "cmdline"])
+        return [one for one in found if one.info["cwd"] == folder and module in (one.info["cmdline"] or [])]
 
     def client(self) -> EvalServiceClient:
         """Return a client with the token that the service has made."""
@@ -166,6 +209,7 @@ class ServiceProcess:
 
     def wait_for(self, request_id: str) -> RequestView:
         """Return a request when it has ended."""
+        what = partial(self.report, request_id)
         with self.client() as client:
-            until(lambda: client.get(request_id).state not in ("queued", "running"), what=f"{request_id}\n{self.log()}")
+            until(lambda: client.get(request_id).state not in ("queued", "running"), what=what, pause=0.1)
             return client.get(request_id)

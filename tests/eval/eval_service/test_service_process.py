@@ -7,23 +7,24 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.eval.eval_service.parts import SECONDS, ServiceProcess, save_small_policy, shared_with, small_suite, until
 
 from metta.agent.artifact import POLICY_FORMAT, write_state
 from metta.errors import ServiceError
 from metta.eval import EvalStatsDB, PolicyEvaluator, Suite
+from metta.eval.eval_service.client import EvalServiceClient
 from metta.eval.eval_service.schemas import Ask, RequestView
 from metta.eval.suites import named_suite
 from metta.sim.seeds import evaluation_seeds
@@ -43,18 +44,25 @@ def tiny():
 
 
 def a_long_suite(*names: str) -> Suite:
-    """One episode a simulation, a few seconds each: long enough to be killed in the middle."""
+    """One episode a simulation, about a second each: long enough to be killed in the middle."""
     return small_suite(*(names or ("long/one", "long/two", "long/three")), episodes=1, max_steps=30_000)
 
 
-def is_playing(service: ServiceProcess, ids: list[str]) -> bool:
-    """Whether a simulation has said how far it is."""
-    with service.client() as client:
-        return any(one.played for name in ids for one in client.get(name).simulations)
+def is_playing(client: EvalServiceClient, ids: Sequence[str]) -> bool:
+    """Whether a simulation has said how far it is. Fails if none of them ever will: waiting would be in vain."""
+    simulations = [one for name in ids for one in client.get(name).simulations]
+    assert any(one.state in ("queued", "running") for one in simulations), f"all has ended: {simulations}"
+    return any(one.played is not None for one in simulations)
 
 
-def have_ended(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() for process in processes)
+def expect_playing(service: ServiceProcess, *ids: str) -> None:
+    """Wait until a simulation is being played, over one connection: to prove one takes as long as part of a game."""
+
+    def what() -> str:
+        return f"nothing is played\n{service.report(*ids)}"
+
+    with service.client() as client:  # workers may have to compile, and that on a busy machine
+        until(partial(is_playing, client, ids), what=what, seconds=3 * SECONDS, pause=0.05)
 
 
 def has_died(service: ServiceProcess, request_id: str, times: int) -> bool:
@@ -157,7 +165,7 @@ def test_the_commands_that_list_and_cancel(service_process: StartService) -> Non
     endless = small_suite("long/one", "long/two", episodes=1, max_steps=2**30)
     with service.client() as client:
         long = client.ask(Ask(policy_uri="mock://random", suite=endless)).request.id
-        until(partial(is_playing, service, [long]), what="it is not played")
+        expect_playing(service, long)
         short = client.ask(Ask(policy_uri="mock://noop", suite=small_suite())).request.id
     listed = service.request("--requests")
     assert [line.split()[0] for line in listed.stdout.splitlines()[2:]] == [short, long]
@@ -179,14 +187,13 @@ def test_what_is_cancelled_stays_so_whenever_the_service_is_killed(service_proce
         endless = small_suite("long/one", "long/two", "long/three", episodes=1, max_steps=2**30, seed=int(1000 * pause))
         with service.client() as client:
             asked = client.ask(Ask(policy_uri="mock://random", suite=endless)).request.id
-            until(partial(is_playing, service, [asked]), what="it is not played")
-            workers = service.workers()
+            expect_playing(service, asked)
             cancelling = threading.Thread(target=cancel_and_hear, args=(service, asked))
             cancelling.start()
             time.sleep(pause)
             service.kill()
             cancelling.join()
-        until(partial(have_ended, workers), what="workers outlive the service", seconds=20)
+        until(lambda: not service.workers(), what="workers outlive the service", seconds=20)
         service.start()
         with service.client() as client:
             view = client.get(asked)
@@ -241,23 +248,59 @@ def test_what_was_asked_for_is_played_whatever_the_run_removes(service_process: 
         assert service.wait_for(long).state == service.wait_for(asked).state == "done"
 
 
+def handed_in(service: ServiceProcess) -> int:
+    """Return how often episodes were handed in of which nobody has asked yet."""
+    return len(list((service.service_folder / "stats").glob("*.inbox/*.rows")))
+
+
+def before_it_is_written_down(service: ServiceProcess, ids: list[str]) -> None:
+    """Wait until a worker has handed in episodes that the service does not know of; the first of all restarts."""
+    expect_playing(service, *ids)
+    service.suspend()
+    with contextlib.closing(sqlite3.connect(service.service_folder / "requests.sqlite")) as database:
+        ((known,),) = database.execute("SELECT count(*) FROM eval_units WHERE state = 'done'").fetchall()
+    until(lambda: handed_in(service) > known, what=lambda: f"nothing is handed in\n{service.report()}")
+
+
+def at_once(service: ServiceProcess, ids: list[str]) -> None:
+    """Wait for nothing: the workers are still starting."""
+
+
+def in_the_middle(service: ServiceProcess, ids: list[str]) -> None:
+    """Wait until something has been played for a moment."""
+    expect_playing(service, *ids)
+    time.sleep(0.3)
+
+
+def while_it_is_written(service: ServiceProcess, ids: list[str]) -> None:
+    """Wait until the next file of a replay or of episodes is there, half written maybe."""
+
+    def files() -> set[Path]:
+        return {path for name in ("stats", "replays") for path in (service.service_folder / name).rglob("*")}
+
+    before = files()
+    until(lambda: files() != before, what=lambda: f"nothing is written\n{service.report(*ids)}", pause=0.001)
+
+
 @pytest.mark.slow
 def test_a_service_that_is_killed_in_the_middle_loses_nothing_and_counts_nothing_twice(
     service_process: StartService,
 ) -> None:
     service = service_process("workers=2")
     suites = [a_long_suite(f"long/{number}a", f"long/{number}b", f"long/{number}c") for number in range(4)]
-    with service.client() as client:
-        ids = [client.ask(Ask(policy_uri="mock://random", suite=suite)).request.id for suite in suites]
-    for restart in range(4):
-        until(partial(is_playing, service, ids), what=f"nothing is played\n{service.log()}")
-        workers = service.workers()
-        time.sleep(0.3 * restart)  # in different moments of playing and of writing
+    ids: list[str] = []
+    moments = (before_it_is_written_down, at_once, in_the_middle, while_it_is_written)
+    for suite, moment in zip(suites, moments, strict=True):
+        with service.client() as client:  # in every round, so that there is something to play however fast that goes
+            ids.append(client.ask(Ask(policy_uri="mock://random", suite=suite)).request.id)
+        moment(service, ids)
         service.kill()
-        until(partial(have_ended, workers), what="workers outlive the service", seconds=20)
+        until(lambda: not service.workers(), what="workers outlive the service", seconds=20)
         service.start()
-    for name, suite in zip(ids, suites, strict=True):
-        expect_every_episode_once(service.wait_for(name), suite)
+    views = [service.wait_for(name) for name in ids]
+    assert handed_in(service) > sum(len(view.simulations) for view in views), "no episode was handed in twice"
+    for view, suite in zip(views, suites, strict=True):
+        expect_every_episode_once(view, suite)
     assert "queued again" in service.log()
     with service.client() as client:
         assert all(one.deaths == 0 for name in ids for one in client.get(name).simulations), "a restart is no death"
@@ -271,7 +314,7 @@ def test_a_worker_that_is_killed_four_times_is_reported_and_others_play_on(servi
         long = client.ask(Ask(policy_uri="mock://random", suite=endless)).request.id
         short = client.ask(Ask(policy_uri="mock://random", suite=small_suite())).request.id
         for death in range(4):
-            until(partial(is_playing, service, [long]), what=f"it is not played\n{service.log()}")
+            expect_playing(service, long)
             assert client.get(long).simulations[0].deaths == death
             (worker,) = service.workers()
             os.kill(worker.pid, signal.SIGKILL)
