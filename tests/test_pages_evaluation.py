@@ -16,6 +16,8 @@ from metta.cli.main import main
 from metta.sim import SimulationRows, SimulationStatsDB
 from tests.sim.rows import simulation
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[1] / "docs"
 RUNS, COPIES = ("first", "second"), ("base", "new")
 LATEST = ("first", 2)  # the policy whose worst games are looked for

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metta.agent import PolicyAgent, make_policy
+from metta.agent import PolicyAgent, make_policy, recurrent
 from metta.agent.architectures import policy_config
 from metta.envs import SingleTask, VecEnv
 from metta.grid.worlds import easy_arena
@@ -67,6 +67,15 @@ def test_acting_in_bfloat16_agrees_with_training_in_it(architecture: str) -> Non
         state = output.state
         assert all(tensor.dtype == torch.float32 for tensor in state.values())
         torch.testing.assert_close(torch.log_softmax(output.logits, -1), trained[:, tick], atol=0.05, rtol=0)
+
+
+def test_computing_in_bfloat16_draws_no_random_numbers() -> None:
+    agent, observations, resets = played("lstm")
+    agent.precision = torch.bfloat16
+    before = torch.get_rng_state()
+    recurrent._probe(torch.bfloat16)
+    log_probs(agent, observations, resets)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.slow

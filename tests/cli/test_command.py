@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 import metta.cli
@@ -186,6 +187,12 @@ def test_a_mistake_costs_exit_code_2_and_one_line_on_stderr(
     assert len(captured.err.splitlines()) == 1
     assert not captured.out
     assert "Traceback" not in captured.err
+
+
+def test_a_mistake_leaves_no_process_behind() -> None:
+    before = set(psutil.Process().children())
+    assert main(["train", "system.processes=3", "nothing=1"]) == 2
+    assert set(psutil.Process().children()) <= before
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

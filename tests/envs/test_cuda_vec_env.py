@@ -32,10 +32,17 @@ def test_cuda_without_a_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -
 SIMULATED = """
 from metta.envs import FixedTasks, SingleTask, VecEnv
 from metta.errors import CheckpointError, ConfigError
+from metta.grid.maps.config import ScatterMapConfig
 from metta.grid.worlds import arena, easy_arena
+
+small = ScatterMapConfig(width=5, height=5, agents=24)  # rules are plain Python here
 
 class Own(SingleTask):
     pass
+
+def on_a_small_map(world):
+    world.map = small
+    return world
 
 def refused(function, *arguments, **settings):
     try:
@@ -45,11 +52,12 @@ def refused(function, *arguments, **settings):
 
 for source in (SingleTask(arena(), seed=0), FixedTasks([]), Own(arena(), seed=0, map_pool=2)):
     refused(VecEnv, source, num_worlds=1, device="cuda")
-pool = SingleTask(arena(), seed=0, map_pool=1)
+pool = SingleTask(on_a_small_map(arena()), seed=0, map_pool=1)
 refused(VecEnv, pool, num_worlds=0, device="cuda")
 env = VecEnv(pool, num_worlds=1, device="cuda")
 env.reset()
-for other in (SingleTask(easy_arena(), seed=0, map_pool=1), SingleTask(arena(), seed=0)):
+others = on_a_small_map(easy_arena()), on_a_small_map(arena())
+for other in (SingleTask(others[0], seed=0, map_pool=1), SingleTask(others[1], seed=0)):
     on_cpu = VecEnv(other, num_worlds=1)
     on_cpu.reset()
     refused(env.restore, on_cpu.snapshot())

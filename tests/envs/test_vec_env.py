@@ -178,6 +178,26 @@ def test_whoever_watches_sees_the_last_tick_before_the_reset() -> None:
     assert seen == [(0, 3, env.rewards[:3].tolist())] and not env.before_reset
 
 
+def test_who_hears_of_an_end_sees_the_last_tick_of_all_worlds_and_may_pay_for_it() -> None:
+    class Curious(SingleTask):
+        def next_task(self, world: int, episode: int) -> Task:
+            if episode:
+                seen.append((env.truncations.all(), env.rewards.tolist()))
+            return super().next_task(world, episode)
+
+    seen: list[tuple[bool, list[float]]] = []
+    env = VecEnv(Curious(small_arena(max_steps=3, agents=1), seed=1), num_worlds=3)
+    env.reset()
+
+    def pay(world: int) -> None:
+        env.rewards[world] = 10 + world
+
+    env.before_reset.append(pay)
+    play(env, 3)
+    assert seen == [(True, [10, 0, 0]), (True, [10, 11, 0]), (True, [10, 11, 12])]
+    assert env.rewards.tolist() == [10, 11, 12] and env.truncations.all()
+
+
 def test_each_finished_task_is_reported_once_and_idle_worlds_stay_silent() -> None:
     tasks = [Task(small_arena(max_steps=5), seed, "task", seed) for seed in range(3)]
     env = VecEnv(FixedTasks(tasks), num_worlds=2)

@@ -54,6 +54,29 @@ def double(rules, state, buffers, e):
         state.rewards[e, a] *= np.float32(2.0)
 
 
+def tell(rules, state, buffers, e):
+    """What a user does to see what happens."""
+    print("world", e, "tick", state.worlds[e, WORLD_STEP])
+
+
+@rule
+def is_even(number):
+    """Return whether a number is even, the long way: it and `is_odd` call each other."""
+    return True if number == 0 else is_odd(number - 1)
+
+
+@rule
+def is_odd(number):
+    return False if number == 0 else is_even(number - 1)
+
+
+def pay_on_even_ticks(rules, state, buffers, e):
+    """Everyone is paid at every second tick."""
+    if is_even(state.worlds[e, WORLD_STEP]):
+        for a in range(state.agents.shape[1]):
+            state.rewards[e, a] += np.float32(1.0)
+
+
 def unknown_field(rules, state, buffers, e):
     state.agnts[e, 0, 0] = 1
 

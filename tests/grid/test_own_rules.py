@@ -77,6 +77,27 @@ def test_rules_of_one_moment_play_in_the_order_in_which_they_are_named(scene):
     assert scene("@", rules=[pay] * 8).do().reward() == 4.0
 
 
+def test_functions_that_call_each_other_in_a_circle_may_be_part_of_a_rule(scene):
+    world = scene("@", rules=[{"function": "tests.grid.own.pay_on_even_ticks"}])
+    assert [world.do().reward() for _ in range(4)] == [0.0, 1.0, 0.0, 1.0]
+
+
+PRINTS = """
+from metta.envs import SingleTask, VecEnv
+from metta.grid.worlds import arena
+world = arena()
+world.rules = [{"function": "tests.grid.own.tell"}]
+env = VecEnv(SingleTask(world.model_validate(world.model_dump()), seed=1), num_worlds=2)
+env.reset()
+env.step([0] * 48)
+"""
+
+
+def test_a_rule_that_prints_is_heard():
+    done = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == ["world 0 tick 1", "world 1 tick 1"]
+
+
 def test_worlds_side_by_side_have_rules_of_their_own():
     from metta.envs import FixedTasks, Task, VecEnv
 

@@ -123,7 +123,8 @@ def test_a_run_of_two_ranks_that_was_stopped_goes_on_exactly_and_says_when_their
     assert "was trained by 2 processes and goes on with 1" in said and "system.processes=2" in said
 
 
-@pytest.mark.parametrize("victim", [pytest.param("first", marks=pytest.mark.slow), "other"])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["first", "other"])
 def test_a_rank_that_is_killed_ends_all_and_the_run_goes_on_from_its_checkpoint(tmp_path: Path, victim: str) -> None:
     run = start(tmp_path, trainer__total_timesteps=512 * 100_000)
     wait_for_epoch(tmp_path, 2, run)

@@ -136,6 +136,7 @@ def short_arena() -> Suite:
     return suite
 
 
+@pytest.mark.slow
 def test_the_documents_commands_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     (recipe,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

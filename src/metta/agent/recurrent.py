@@ -5,6 +5,7 @@ B segments, T ticks, I inputs, H hidden.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -61,15 +62,18 @@ def lstm_torch(layer: nn.LSTM, x: Tensor, h: Tensor, c: Tensor, reset: Tensor) -
     return LstmOutput(torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0], h, c)
 
 
-@cache
-def is_narrow_lstm_supported(dtype: torch.dtype) -> bool:
+def _probe(dtype: torch.dtype) -> bool:
     """Whether torch's LSTM can compute in `dtype` on this CPU: without AVX-512 it has none in bfloat16, and raises."""
-    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+    # the probe's weights are random numbers, and a run that goes on would have drawn others than one that never ended
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast("cpu", dtype=dtype):
         try:
             nn.LSTM(LANES, LANES, batch_first=True)(torch.zeros(1, 1, LANES))
         except RuntimeError:
             return False
     return True
+
+
+is_narrow_lstm_supported: Callable[[torch.dtype], bool] = cache(torch.compiler.disable(_probe))
 
 
 class _Lstm(torch.autograd.Function):

@@ -15,7 +15,7 @@ from metta.cli.tables import recipe_rows, two_columns
 from metta.cli.threads import set_threads
 from metta.cores import available_cores
 from metta.errors import ConfigError, nearest
-from metta.spare import start_spare
+from metta.spare import let_go, start_spare
 
 if typing.TYPE_CHECKING:
     from metta.tools import Tool
@@ -42,8 +42,16 @@ def run_verb(name: str, argv: Sequence[str]) -> int:
     if name == "run" and not arguments.words:
         return _without_recipe(arguments)
     target = find_target(name, arguments)
-    if target.function in TRAINING and not arguments.flags:
-        start_spare(spare_processes(arguments))
+    try:
+        if target.function in TRAINING and not arguments.flags:
+            start_spare(spare_processes(arguments))
+        return _run_target(name, target, arguments)
+    finally:
+        let_go()  # after a mistake nobody takes them, and who called us may live on
+
+
+def _run_target(name: str, target: Target, arguments: Arguments) -> int:
+    """Run what was found, or show what was asked about it."""
     function = load_function(target.recipe, target.function)
     if "help" in arguments.flags or "list" in arguments.flags:
         from metta.cli.parameters import print_parameters

@@ -287,14 +287,14 @@ class VecEnv:
         reset_world(compiled, self.rules, self.state, self._buffers, world, grid_map, seed=task.seed, end_at=end_at)
 
     def _end_episodes(self, ended: NDArray[np.int64]) -> None:
-        """Report the episodes of the worlds that ended, keep their last observations, and begin the next ones."""
+        """Report the episodes of the worlds that ended, keep their last observations, then begin the next ones."""
         A = self.agents_per_world
         rows = self.final_index = (ended[:, None] * A + np.arange(A)).ravel()
         self.final_observation = self.observations[rows]
         shortened = rows[np.repeat(self._staggered[ended], A)]
         self.truncations[shortened] = True
         self.terminals[shortened] = False
-        kept = {name: getattr(self, name)[rows] for name in STEP_RESULTS}
+        tasks: dict[int, Task | None] = {}
         for world in ended.tolist():
             end = self._episode_end(world)
             self.episode_ends.append(end)
@@ -302,13 +302,17 @@ class VecEnv:
             for look in tuple(self.before_reset):  # they may take themselves off the list
                 look(world)
             self._episodes[world] += 1
-            self._begin(world, self.task_source.next_task(world, int(self._episodes[world])))
-            if not self.active[world]:
-                self.observations[world * A : (world + 1) * A] = 255
-                self.token_counts[world * A : (world + 1) * A] = 0
-        # the step's results stay beside the new episodes' first observations
-        for name, values in kept.items():
-            getattr(self, name)[rows] = values  # by name: a larger world may have moved the rewards
+            tasks[world] = self.task_source.next_task(world, int(self._episodes[world]))
+        kept = {name: getattr(self, name)[rows] for name in STEP_RESULTS}
+        try:
+            for world, task in tasks.items():
+                self._begin(world, task)
+                if task is None:
+                    self.observations[world * A : (world + 1) * A] = 255
+                    self.token_counts[world * A : (world + 1) * A] = 0
+        finally:  # the step's results stay beside the new episodes' first observations
+            for name, values in kept.items():
+                getattr(self, name)[rows] = values  # by name: a larger world may have moved the rewards
 
     def _episode_end(self, world: int) -> EpisodeEnd:
         task, state, compiled = self._tasks[world], self.state, self._compiled[world]

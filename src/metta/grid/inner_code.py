@@ -1,6 +1,6 @@
 # Numba's own compiler parts are not annotated.
 # mypy: allow-untyped-calls, disable-error-code="misc"
-"""How rules are compiled: as code for other code, which alone is optimized and becomes machine code.
+"""How rules are compiled: as code for other code, which alone becomes machine code.
 
 Numba makes every function ready to run by itself, with all that it calls. Rules call one another eight deep, so the
 same code was optimized and turned into machine code again at each level, and only that of the outermost was ever run.
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import JITCodeLibrary, RuntimeLinker
 from numba.core.compiler import Compiler
+from numba.core.environment import lookup_environment
 
 
 class InnerLibrary(JITCodeLibrary):
@@ -31,16 +32,32 @@ class InnerLibrary(JITCodeLibrary):
         """Leave it to whoever calls it: what is inlined there is optimized with all around it."""
 
     def _finalize_final_module(self) -> None:
+        names = [variable.name for variable in self._final_module.global_variables]
+        if any(name.startswith(RuntimeLinker.PREFIX) for name in names):
+            super()._finalize_final_module()  # functions that call each other in a circle are called by address
+            return
         self._finalize_dynamic_globals()
         self._verify_declare_only_symbols()
         self._finalized = True
 
 
 class _NoEnvironments:
-    """Rules raise nothing and hold no objects, so what Numba calls a function's environment is never looked at."""
+    """There is no machine code yet that could be told where a function's environment is: see `set_environments`."""
 
     def set_env(self, name: str, environment: Any) -> None:
-        """Forget it: its place is in machine code."""
+        """Do nothing: Numba knows it by its name."""
+
+
+def set_environments(library: Any) -> None:
+    """Tell machine code where the environments of all functions are that became part of it: `print` looks at one.
+
+    Rules of our own need none. Without it a rule of a user's that prints would hang.
+    """
+    for variable in library._final_module.global_variables:
+        if variable.name.startswith("_ZN08NumbaEnv"):
+            environment = lookup_environment(variable.name)
+            if environment is not None:
+                library.codegen.set_env(variable.name, environment)
 
 
 class RuleCompiler(Compiler):

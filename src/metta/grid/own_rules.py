@@ -18,6 +18,7 @@ from numba.core import types
 from metta.errors import ConfigError, nearest, within
 from metta.grid.cache import source_hash
 from metta.grid.config import RuleConfig, WorldConfig
+from metta.grid.inner_code import set_environments
 from metta.grid.jit import JIT_ENABLED, prepare, rule
 from metta.grid.maps import map_functions
 from metta.grid.own_function import find_function, source_digest
@@ -111,6 +112,7 @@ def _compile(path: str, plain: Callable[..., None], arguments: tuple[Number, ...
     to_c: Any = numba.cfunc(signature, error_model="numpy")
     with compiling(path, plain):
         code = to_c(entry)
+    set_environments(code._library)
     _machine_code.append(code)
     return int(code.address)
 

@@ -73,6 +73,7 @@ def mock(new: NewRequest) -> NewRequest:
     return dataclasses.replace(new, policy=policy)
 
 
+@pytest.mark.slow
 def test_an_order_that_cannot_be_handed_out_or_read_back_is_given_up_and_others_are_played(
     play: Play, new_request: Callable[..., NewRequest]
 ) -> None:

@@ -91,6 +91,7 @@ def expect_every_episode_once(view: RequestView, suite: Suite) -> None:
             assert seeds["seed"].tolist() == sorted(expected)
 
 
+@pytest.mark.slow
 def test_the_command_asks_waits_and_shows_the_scores_of_those_that_can_play(service_process: StartService) -> None:
     """A policy that plays, one that is no policy, one that is elsewhere, one that is not there: a row each."""
     service = service_process("workers=1")

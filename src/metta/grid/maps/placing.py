@@ -46,7 +46,7 @@ def placement_of(objects: dict[str, int], agents: int | dict[int, int]) -> Place
     return _known_placement(tuple(objects.items()), agents if isinstance(agents, int) else tuple(agents.items()))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _known_placement(objects: tuple[tuple[str, int], ...], agents: int | tuple[tuple[int, int], ...]) -> Placement:
     return Placement(dict(objects), agents if isinstance(agents, int) else dict(agents))
 
