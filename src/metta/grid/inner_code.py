@@ -9,6 +9,7 @@ This took half of the time of a first compile (LOG.md), for the same speed.
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from numba.core.codegen import JITCodeLibrary, RuntimeLinker
@@ -60,8 +61,22 @@ def set_environments(library: Any) -> None:
                 library.codegen.set_env(variable.name, environment)
 
 
-class RuleCompiler(Compiler):
-    """Numba's compiler, but for where the code goes."""
+class QuickCompiler(Compiler):
+    """Numba's compiler, without looking for garbage meanwhile: a tenth of its time, for 80 MB."""
+
+    def compile_extra(self, function: Any) -> Any:
+        """Compile."""
+        is_collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(function)
+        finally:
+            if is_collecting:
+                gc.enable()
+
+
+class RuleCompiler(QuickCompiler):
+    """The compiler of rules: what differs is where their code goes."""
 
     def __init__(self, typing_context: Any, target_context: Any, library: Any, *rest: Any) -> None:
         library = InnerLibrary(target_context.codegen(), "rule") if library is None else library

@@ -14,7 +14,7 @@ from numba.core import types
 
 from metta.grid.cache import compile_cache
 from metta.grid.handles import flattened, handle_of
-from metta.grid.inner_code import RuleCompiler
+from metta.grid.inner_code import QuickCompiler, RuleCompiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ def rule(function: F) -> F:
 def kernel(function: F) -> F:
     """Compile a function that Python calls with `Rules`, `State` or `Buffers`, and keep it in the compile cache."""
     with compile_cache():
-        compiled = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+        compiled = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, pipeline_class=QuickCompiler)(function)
 
     @wraps(function)
     def launch(*arguments: Any) -> Any:
@@ -51,7 +51,7 @@ def kernel(function: F) -> F:
 def builder(function: F) -> F:
     """Compile a function that Python and other functions may call and that may allocate, as map builders do."""
     with compile_cache():
-        compiled: F = njit(cache=True, nogil=True, error_model="numpy")(function)
+        compiled: F = njit(cache=True, nogil=True, error_model="numpy", pipeline_class=QuickCompiler)(function)
     return compiled
 
 
