@@ -1,6 +1,7 @@
 """What is fixed during an episode: `Rules`, a few wide arrays with one row a world, and the names of their fields.
 
 Worlds that run together share resources, actions, agents' number and window; all else may differ from row to row.
+While all of them play the same, their rows are one in memory, which nobody writes (`compile.one_row_for_all`).
 """
 
 from __future__ import annotations
