@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -65,7 +64,6 @@ def test_a_process_ends_though_its_helpers_wait(games):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 def test_a_forked_process_makes_helpers_of_its_own():
     program = (
         "import os, sys\n"

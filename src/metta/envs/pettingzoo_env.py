@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -26,13 +26,14 @@ from metta.errors import ConfigError
 from metta.grid import WorldConfig
 from metta.grid.worlds import arena
 
-try:
-    from pettingzoo import ParallelEnv
-except ModuleNotFoundError:
-    IS_INSTALLED = False
-    ParallelEnv = object  # the module stays importable; making an environment says what is missing
+if TYPE_CHECKING:
+    ParallelEnv = object  # an optional dependency, which type checking does not look for
 else:
-    IS_INSTALLED = True
+    try:
+        from pettingzoo import ParallelEnv
+    except ModuleNotFoundError:
+        ParallelEnv = object  # the module stays importable; making an environment says what is missing
+IS_INSTALLED = ParallelEnv is not object
 
 Observation = NDArray[np.uint8]
 Info = dict[str, Any]
@@ -43,7 +44,7 @@ def parallel_env(config: WorldConfig | None = None, *, render_mode: str | None =
     return MettaParallelEnv(config, render_mode=render_mode)
 
 
-class MettaParallelEnv(ParallelEnv):  # type: ignore[misc]  # an optional dependency: where it is missing mypy knows no class
+class MettaParallelEnv(ParallelEnv):
     """All agents of a world act at once; they are called `agent_0`, `agent_1`, ... and end together.
 
     Observations are tokens, `uint8 [num_tokens, 3]` (docs/world.md, section 5). An agent without an action, like one

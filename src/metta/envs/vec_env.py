@@ -152,7 +152,8 @@ class VecEnv:
         self._episodes[:] = 0
         for world, task in enumerate(tasks):
             self._begin(world, task)
-        self._lay_out_rules()
+        if not self._has_one_row:
+            self._lay_out_rules()  # all may play the same again
         self._clear_idle_rows()
 
     def step(self, actions: NDArray[np.int32]) -> None:

@@ -1,5 +1,5 @@
 # Numba's own compiler parts are not annotated.
-# mypy: allow-untyped-calls, disable-error-code="misc"
+# mypy: allow-untyped-calls
 """How rules are compiled: as code for other code, which alone becomes machine code.
 
 Numba makes every function ready to run by itself, with all that it calls. Rules call one another eight deep, so the
@@ -29,13 +29,19 @@ class InnerLibrary(JITCodeLibrary):
         """Return 0: there is no machine code, as for a function that has no wrapper to be called by."""
         return 0
 
+    def _is_called_by_address(self) -> bool:
+        """Whether it is one of functions that call each other in a circle: those need machine code of their own."""
+        names = [variable.name for variable in self._final_module.global_variables]
+        return any(name.startswith(RuntimeLinker.PREFIX) for name in names)
+
     def _optimize_final_module(self) -> None:
         """Leave it to whoever calls it: what is inlined there is optimized with all around it."""
+        if self._is_called_by_address():
+            super()._optimize_final_module()
 
     def _finalize_final_module(self) -> None:
-        names = [variable.name for variable in self._final_module.global_variables]
-        if any(name.startswith(RuntimeLinker.PREFIX) for name in names):
-            super()._finalize_final_module()  # functions that call each other in a circle are called by address
+        if self._is_called_by_address():
+            super()._finalize_final_module()
             return
         self._finalize_dynamic_globals()
         self._verify_declare_only_symbols()

@@ -27,8 +27,9 @@ MakeDispatcher = Callable[..., Dispatcher]
 
 
 @pytest.fixture
-def dispatch(store: RequestStore, tmp_path: Path) -> Iterator[MakeDispatcher]:
-    """Return a function that starts a dispatcher whose players do as they are told."""
+def dispatch(store: RequestStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeDispatcher]:
+    """Return a function that starts a dispatcher whose players do as they are told, and that tries again at once."""
+    monkeypatch.setattr("metta.eval.eval_service.dispatcher.RETRY_SECONDS", 0.01)
     started: list[Dispatcher] = []
 
     def start(act: Act, *, num_players: int = 1, store: RequestStore = store, **settings: Any) -> Dispatcher:
@@ -381,7 +382,6 @@ def test_a_database_that_goes_away_loses_nothing_and_plays_nothing_twice(
     tmp_path: Path, dispatch: MakeDispatcher, new_request: Callable[..., NewRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit may have happened although nobody heard of it: then nothing is counted twice, nothing is left over."""
-    monkeypatch.setattr("metta.eval.eval_service.dispatcher.RETRY_SECONDS", 0.01)
     gone = OperationalError("SELECT", {}, Exception("server closed the connection"))
 
     class Unreliable(RequestStore):
@@ -425,7 +425,6 @@ def test_a_player_goes_on_after_an_error_that_nobody_foresaw_and_what_it_played_
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("metta.eval.eval_service.dispatcher.RETRY_SECONDS", 0.01)
     right, calls = getattr(RequestStore, method), []
 
     def wrong(*arguments: Any, **settings: Any) -> Any:
@@ -458,7 +457,6 @@ def test_a_place_that_another_service_has_is_told_once_and_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("metta.eval.eval_service.dispatcher.RETRY_SECONDS", 0.01)
     tries: list[int] = []
 
     def hold(_: OneService) -> bool:

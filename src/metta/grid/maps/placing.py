@@ -21,8 +21,8 @@ NUM_ATTEMPTS = 16  # maps that are drawn before a builder says that things do no
 class Placement:
     """The names of a map and how many of each are to be placed, in order: objects first, then agents."""
 
-    def __init__(self, objects: dict[str, int], agents: int | dict[int, int]) -> None:
-        self.agents = agents_by_name(agents)
+    def __init__(self, objects: dict[str, int], agents: dict[str, int]) -> None:
+        self.agents = agents
         self.objects = {name: number for name, number in objects.items() if name != "empty"}
         own = [name for name in self.objects if name != "wall"] + list(self.agents)
         self.names = ("empty", "wall", *own)
@@ -43,12 +43,12 @@ class Placement:
 
 def placement_of(objects: dict[str, int], agents: int | dict[int, int]) -> Placement:
     """Return the placement of these numbers, the same one for the same numbers: nobody changes it."""
-    return _known_placement(tuple(objects.items()), agents if isinstance(agents, int) else tuple(agents.items()))
+    return _known_placement(tuple(objects.items()), tuple(agents_by_name(agents).items()))
 
 
 @lru_cache(maxsize=64)
-def _known_placement(objects: tuple[tuple[str, int], ...], agents: int | tuple[tuple[int, int], ...]) -> Placement:
-    return Placement(dict(objects), agents if isinstance(agents, int) else dict(agents))
+def _known_placement(objects: tuple[tuple[str, int], ...], agents: tuple[tuple[str, int], ...]) -> Placement:
+    return Placement(dict(objects), dict(agents))
 
 
 @builder
