@@ -379,7 +379,7 @@ def test_a_reason_can_be_kept_whatever_a_dying_process_wrote(reason: str) -> Non
 
 
 def test_a_database_that_goes_away_loses_nothing_and_plays_nothing_twice(
-    tmp_path: Path, dispatch: MakeDispatcher, new_request: Callable[..., NewRequest], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dispatch: MakeDispatcher, new_request: Callable[..., NewRequest]
 ) -> None:
     """A commit may have happened although nobody heard of it: then nothing is counted twice, nothing is left over."""
     gone = OperationalError("SELECT", {}, Exception("server closed the connection"))
